@@ -1,0 +1,60 @@
+# Proue: one command each. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
+UV_COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" -q
+
+.PHONY: help setup setup-dev run test check bench lock messages clean
+
+help:
+	@echo "make setup   .venv with the pinned libraries that Proue needs to run"
+	@echo "make run     set-up, then everything on http://127.0.0.1:8400 with the demonstration world"
+	@echo "make test    set-up, then the whole test suite"
+	@echo "make check   format, lint, types, import contracts, translations, fast tests"
+	@echo "make bench   benchmarks; prints tables"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp holds the digest of what is installed: a changed lock re-installs, an unchanged one costs nothing.
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/run.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	$(BIN)/python -m proue.config.messages
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
+	$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+setup: $(VENV)/run.stamp
+setup-dev: $(VENV)/dev.stamp
+
+run: setup
+	$(BIN)/proue up
+
+test: setup-dev
+	$(BIN)/python -m pytest
+
+check: setup-dev
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m proue.config.messages --check
+	$(BIN)/python -m pytest -q -m "not browser and not load and not slow"
+
+bench: setup-dev
+	$(BIN)/python -m bench
+
+# Writes the locks anew; needs uv on the path. Never records where a package came from.
+lock:
+	$(UV_COMPILE) requirements/run.in requirements/build.in -o requirements/run.lock
+	$(UV_COMPILE) requirements/dev.in requirements/build.in -o requirements/dev.lock
+
+messages: setup
+	$(BIN)/python -m proue.config.messages --update
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,49 @@
+"""Migrations under an advisory lock, then the grants of the three roles."""
+
+from django.core.management import call_command
+from django.db import connections
+
+from proue.store.access import OWNER
+
+# Any number; the same for every process that migrates one database.
+MIGRATION_LOCK = 0x50524F5545
+
+# The application may add to these tables and do nothing else.
+INSERT_ONLY = ("ledger_fact",)
+
+GRANTS = """
+GRANT USAGE ON SCHEMA public TO proue_app, proue_system;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO proue_app, proue_system;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO proue_app, proue_system;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO proue_app, proue_system;
+"""
+
+
+REVOKE = "REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM proue_app"
+
+
+def migrate(*, verbosity: int = 0) -> None:
+    """Idempotent; several commands at once wait for one another instead of racing."""
+    connection = connections[OWNER]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+    try:
+        call_command("migrate", database=OWNER, verbosity=verbosity, interactive=False, skip_checks=True)
+        call_command("createcachetable", database=OWNER, verbosity=verbosity)
+        with connection.cursor() as cursor:
+            cursor.execute(GRANTS)
+            for table in INSERT_ONLY:
+                cursor.execute(REVOKE.format(table=table))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        connection.close()
+
+
+def pending() -> list[str]:
+    """Names of migrations that the database has not had."""
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connections[OWNER])
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]

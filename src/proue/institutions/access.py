@@ -1,0 +1,109 @@
+"""Who is asking, with what scopes and rights, computed once per request."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from proue.institutions.models import Institution, Person
+from proue.institutions.rules import ADMINISTRATORS, MEMBER_RIGHTS, ROLE_RIGHTS, NotAllowed, Right, Role, Status
+from proue.kernel.refusal import NotFound
+from proue.store.access import database
+from proue.store.rules import MEMBERS, PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """A membership or a role in force: what binds a person to a scope."""
+
+    scope_id: UUID
+    institution_id: UUID | None
+    uai: str | None
+    status: Status | None = None
+    role: Role | None = None
+
+    def gives(self, right: Right) -> bool:
+        if self.status is not None and right in MEMBER_RIGHTS[self.status]:
+            return True
+        return self.role is not None and right in ROLE_RIGHTS[self.role]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A person, the public, or one of our own jobs, at an instant."""
+
+    person_id: UUID | None = None
+    scopes: frozenset[UUID] = field(default_factory=lambda: frozenset({PUBLIC}))
+    ties: tuple[Tie, ...] = ()
+    name: str = ""
+
+    def may(self, right: Right, institution_id: UUID | None = None) -> bool:
+        """With an institution: the right there, or alliance-wide. Without one: the right somewhere."""
+        for tie in self.ties:
+            if not tie.gives(right):
+                continue
+            if institution_id is None or tie.institution_id is None or tie.institution_id == institution_id:
+                return True
+        return False
+
+    def require(self, right: Right, institution_id: UUID | None = None) -> None:
+        if not self.may(right, institution_id):
+            raise NotAllowed(right=right.value)
+
+    @property
+    def signed_in(self) -> bool:
+        return self.person_id is not None
+
+    @property
+    def is_administrator(self) -> bool:
+        return any(tie.role in ADMINISTRATORS for tie in self.ties)
+
+    @property
+    def institutions(self) -> tuple[str, ...]:
+        """UAI codes of the institutions this person belongs to, or has a role in, without repeats."""
+        return tuple(dict.fromkeys(tie.uai for tie in self.ties if tie.uai))
+
+
+PUBLIC_ACTOR = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Our own hand: a job or a command, named in the ledger by no person."""
+
+    person_id: UUID | None = None
+
+
+def actor_of(person: Person | None, at: datetime) -> Actor:
+    """One query, through a SECURITY DEFINER function: no scope can be entered before it has answered."""
+    if person is None or not person.is_active:
+        return PUBLIC_ACTOR
+    with connections[database()].cursor() as cursor:
+        cursor.execute("SELECT * FROM institutions_ties(%s, %s)", [person.pk, at])
+        ties = tuple(_tie(row) for row in cursor.fetchall())
+    scopes = {PUBLIC, person.scope_id} | {tie.scope_id for tie in ties}
+    if any(tie.status for tie in ties):
+        scopes.add(MEMBERS)
+    return Actor(person_id=person.pk, scopes=frozenset(scopes), ties=ties, name=person.name)
+
+
+def _tie(row: tuple[Any, ...]) -> Tie:
+    scope_id, institution_id, uai, status, role = row
+    return Tie(
+        scope_id=scope_id,
+        institution_id=institution_id,
+        uai=uai,
+        status=Status(status) if status else None,
+        role=Role(role) if role else None,
+    )
+
+
+def institution_for(uai: str) -> Institution:
+    institution = Institution.objects.filter(uai=uai).first()
+    if institution is None:
+        raise NotFound("institution")
+    return institution
+
+

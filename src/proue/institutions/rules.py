@@ -1,0 +1,88 @@
+"""Roles, what each may do, and who counts as an administrator. Pure."""
+
+from enum import StrEnum
+
+from proue.kernel.refusal import Refusal
+
+
+class Status(StrEnum):
+    """Why a person belongs to an institution."""
+
+    STUDENT = "student"
+    TEACHER = "teacher"
+    RESEARCHER = "researcher"
+    STAFF = "staff"
+
+
+class Role(StrEnum):
+    REFERENT = "referent"  # the institution's person in charge of Proue
+    DPO = "dpo"
+    SECURITY_OFFICER = "security_officer"
+    LAWYER = "lawyer"
+    LIBRARIAN = "librarian"  # brings documents to the commons
+    GROUP_LEAD = "group_lead"
+    BUYER = "buyer"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"  # runs the platform, alliance-wide
+
+
+class Right(StrEnum):
+    READ = "read"
+    USE_ASSISTANT = "use_assistant"
+    MANAGE_PEOPLE = "manage_people"
+    MANAGE_USES = "manage_uses"
+    MANAGE_KEYS = "manage_keys"
+    READ_USAGE = "read_usage"
+    CONTRIBUTE_DOCUMENTS = "contribute_documents"
+    REVIEW_LEGAL = "review_legal"
+    OPERATE = "operate"
+
+
+ROLE_RIGHTS: dict[Role, frozenset[Right]] = {
+    Role.REFERENT: frozenset(
+        {Right.READ, Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.MANAGE_KEYS, Right.READ_USAGE}
+    ),
+    Role.DPO: frozenset({Right.READ, Right.READ_USAGE, Right.REVIEW_LEGAL}),
+    Role.SECURITY_OFFICER: frozenset({Right.READ, Right.READ_USAGE}),
+    Role.LAWYER: frozenset({Right.READ, Right.REVIEW_LEGAL}),
+    Role.LIBRARIAN: frozenset({Right.READ, Right.CONTRIBUTE_DOCUMENTS}),
+    Role.GROUP_LEAD: frozenset({Right.READ}),
+    Role.BUYER: frozenset({Right.READ}),
+    Role.AUDITOR: frozenset({Right.READ, Right.READ_USAGE}),
+    Role.OPERATOR: frozenset(Right),
+}
+
+# A second factor is asked of those who can open doors to others.
+ADMINISTRATORS = frozenset({Role.REFERENT, Role.DPO, Role.SECURITY_OFFICER, Role.OPERATOR})
+
+MEMBER_RIGHTS: dict[Status, frozenset[Right]] = {
+    Status.STUDENT: frozenset({Right.READ, Right.USE_ASSISTANT}),
+    Status.TEACHER: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+    Status.RESEARCHER: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+    Status.STAFF: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+}
+
+UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
+
+
+class BadUai(Refusal):
+    code = "institution.bad_uai"
+
+
+class NotAllowed(Refusal):
+    code = "not_allowed"
+
+
+class AlreadyHeld(Refusal):
+    code = "role.already_held"
+
+
+class SecondFactorNeeded(Refusal):
+    code = "person.second_factor_needed"
+
+
+def check_uai(code: str) -> str:
+    """Seven digits and a letter. The control letter is not enforced: fictional 0999… codes of tests have their own."""
+    if len(code) == 8 and code[:7].isdigit() and code[7] in UAI_LETTERS:
+        return code
+    raise BadUai(uai=code)

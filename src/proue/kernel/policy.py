@@ -1,0 +1,146 @@
+"""Where may this request go? Pure: no clock, no I/O. Fails closed: what cannot be decided is refused.
+
+Both planes ask the same function: the gateway for each request and again for each fallback, the portal to say
+beforehand where a question would go.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from proue.kernel.dataclass import DataClass
+
+ANY_MODEL = "*"
+
+
+class Operation(StrEnum):
+    """OpenTelemetry GenAI operation names where they exist."""
+
+    CHAT = "chat"
+    TEXT_COMPLETION = "text_completion"
+    EMBEDDINGS = "embeddings"
+
+
+class GrantView(Protocol):
+    """What a key or a session token allows."""
+
+    @property
+    def models(self) -> Sequence[str]: ...
+    @property
+    def data_class(self) -> int: ...
+    @property
+    def ceiling(self) -> int: ...
+    @property
+    def not_before(self) -> float: ...
+    @property
+    def expires_at(self) -> float | None: ...
+    @property
+    def operations(self) -> Sequence[str]: ...
+
+
+class TargetView(Protocol):
+    """One endpoint that can serve one model."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def clearance(self) -> int: ...
+    @property
+    def operations(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    target: TargetView
+    data_class: DataClass
+    reserve: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    status: int
+    code: str
+    param: str | None = None
+    definitive: bool = True
+
+
+def effective_class(grant: GrantView, asked: str | None) -> DataClass | Refuse:
+    """The header may only raise the use's class; a word we do not know refuses."""
+    try:
+        base = DataClass(grant.data_class)
+        ceiling = DataClass(grant.ceiling)
+    except ValueError:
+        return Refuse(403, "class.undecidable")
+    if asked is None:
+        wanted = base
+    else:
+        try:
+            wanted = max(base, DataClass.from_code(asked))
+        except KeyError:
+            return Refuse(400, "class.unknown", "x-proue-data-class")
+    if wanted > ceiling:
+        return Refuse(403, "class.above_use", "x-proue-data-class")
+    return wanted
+
+
+def decide(
+    routes: Mapping[str, Sequence[TargetView]],
+    grant: GrantView | None,
+    *,
+    model: str,
+    operation: str,
+    asked_class: str | None,
+    max_tokens: int,
+    now: float,
+    tried: frozenset[str] = frozenset(),
+) -> Admit | Refuse:
+    """The first admissible target in the published order, or the refusal.
+
+    `now` is Unix seconds. `tried` names endpoints that already failed for this request: a retry asks again.
+    """
+    if grant is None:
+        return Refuse(401, "key.unknown")
+    if now < grant.not_before:
+        return Refuse(401, "key.not_yet_valid")
+    if grant.expires_at is not None and now >= grant.expires_at:
+        return Refuse(401, "key.expired")
+    if operation not in grant.operations:
+        return Refuse(403, "key.operation_not_allowed")
+    targets = routes.get(model)
+    if not targets or not may_use(grant, model):
+        # Same answer for "no such model" and "not yours": the catalogue is not public.
+        return Refuse(404, "model.unknown", "model")
+    data_class = effective_class(grant, asked_class)
+    if isinstance(data_class, Refuse):
+        return data_class
+    able = [target for target in targets if operation in target.operations]
+    if not able:
+        return Refuse(400, "model.operation_not_supported", "model")
+    cleared = [target for target in able if data_class <= target.clearance]
+    if not cleared:
+        return Refuse(403, "class.above_clearance", "x-proue-data-class")
+    left = [target for target in cleared if target.endpoint not in tried]
+    if not left:
+        return Refuse(503, "endpoint.none_left", definitive=False)
+    reason = f"class={data_class.code};cleared={len(cleared)}/{len(able)};tried={len(tried)}"
+    return Admit(target=left[0], data_class=data_class, reserve=max_tokens, reason=reason)
+
+
+def may_use(grant: GrantView, model: str) -> bool:
+    return ANY_MODEL in grant.models or model in grant.models
+
+
+def reachable(
+    routes: Mapping[str, Sequence[TargetView]], grant: GrantView, asked_class: str | None = None
+) -> list[str]:
+    """Models for which some endpoint may receive this grant's class, in the published order."""
+    data_class = effective_class(grant, asked_class)
+    if isinstance(data_class, Refuse):
+        return []
+    return [
+        model
+        for model, targets in routes.items()
+        if may_use(grant, model) and any(data_class <= target.clearance for target in targets)
+    ]

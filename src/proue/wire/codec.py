@@ -1,0 +1,43 @@
+"""One envelope for everything that crosses the planes: msgpack [version, kind, body].
+
+Rule of change: from one version to the next, fields are only added, with a default. The gateway reads n and n−1,
+so a portal and its gateways may be upgraded in any order, one version apart.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+WIRE_VERSION = 1
+READABLE = (WIRE_VERSION, WIRE_VERSION - 1)
+
+T = TypeVar("T")
+
+
+class UnreadableWire(Exception):
+    """The bytes are no message of ours, or come from a version we do not read."""
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    kind: str
+    body: msgspec.Raw
+
+
+def encode(kind: str, body: Any, *, version: int = WIRE_VERSION) -> bytes:
+    return msgspec.msgpack.encode(Envelope(version, kind, msgspec.Raw(msgspec.msgpack.encode(body))))
+
+
+def decode(data: bytes | memoryview, kind: str, into: type[T]) -> T:
+    try:
+        envelope = msgspec.msgpack.decode(data, type=Envelope)
+    except msgspec.MsgspecError as error:
+        raise UnreadableWire("not a wire message") from error
+    if envelope.version not in READABLE:
+        raise UnreadableWire(f"wire version {envelope.version}, readable: {READABLE}")
+    if envelope.kind != kind:
+        raise UnreadableWire(f"expected {kind}, got {envelope.kind}")
+    try:
+        return msgspec.msgpack.decode(envelope.body, type=into)
+    except msgspec.MsgspecError as error:
+        raise UnreadableWire(f"{kind}: {error}") from error

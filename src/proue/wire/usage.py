@@ -1,0 +1,72 @@
+"""One record per admitted request, however it ended. Counts and codes only: never a prompt, never a name."""
+
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from proue.wire import codec
+
+KIND = "usage"
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_ERROR = "upstream_error"  # it answered with an error, or never answered
+    UPSTREAM_DEAD = "upstream_dead"  # it died after its first byte
+    INTERRUPTED = "interrupted"  # the gateway died or was stopped: opened, never closed
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True):
+    """An integer quantity with its interval: µWh, µg or µL."""
+
+    value: int
+    low: int
+    high: int
+
+
+class Impact(msgspec.Struct, frozen=True):
+    energy_uwh: Range
+    ghg_marginal_ug: Range
+    ghg_full_ug: Range
+    water_ul: Range
+    tier: str
+    method: str
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Instants are Unix microseconds. `tokens_in` includes `tokens_in_cached`, `tokens_out` includes reasoning."""
+
+    id: UUID
+    request_id: str
+    opened_us: int
+    closed_us: int
+    institution: str
+    use_id: str
+    key_id: str
+    model: str
+    endpoint: str
+    operation: str
+    data_class: int
+    outcome: Outcome
+    person: str | None = None
+    parent: UUID | None = None
+    served_as: str = ""
+    stream: bool = False
+    status: int = 0
+    tokens_in: int = 0
+    tokens_in_cached: int = 0
+    tokens_out: int = 0
+    tokens_reasoning: int = 0
+    estimated: bool = False  # the engine told no usage: counted from the bytes that passed, or from the reservation
+    first_byte_us: int | None = None  # since opened
+    impact: Impact | None = None
+
+
+def encode(usage: Usage) -> bytes:
+    return codec.encode(KIND, usage)
+
+
+def decode(data: bytes | memoryview) -> Usage:
+    return codec.decode(data, KIND, Usage)
