@@ -25,4 +25,5 @@ def main(parent: int, uid: int, gid: int, at_death: int, command: list[str]) -> 
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]), command=sys.argv[5:])  # type: ignore[misc]
+    ours, user, group, number = map(int, sys.argv[1:5])
+    main(ours, user, group, number, sys.argv[5:])

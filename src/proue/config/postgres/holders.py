@@ -1,4 +1,4 @@
-"""Who holds a cluster directory: proved by each process's working directory, never by a pid written in a file.
+"""Who holds a cluster directory: proved by each process's working directory, never by a written pid.
 
 Every PostgreSQL process, and initdb as we run it, works inside its data directory. A pid file may be stale,
 truncated, or name a process that has since been given the same number: none of that matters here.

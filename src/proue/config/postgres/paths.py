@@ -1,5 +1,6 @@
 """Where the cluster, its passwords, its log and its socket live; the URLs that lead to it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -128,6 +129,15 @@ def socket_directory(paths: Paths) -> Path:
         partial.symlink_to(paths.run)
         partial.replace(link)
     return link
+
+
+def forget_socket(paths: Paths) -> None:
+    """Remove the short link of a stopped server."""
+    link = socket_directory(paths)
+    if link != paths.run:
+        with contextlib.suppress(OSError):
+            link.unlink()
+            link.parent.rmdir()
 
 
 def _private_directory(paths: Paths) -> Path:

