@@ -1,12 +1,34 @@
 """The job engine: procrastinate on our own database, every room's tasks imported once."""
 
+import logging
 from importlib import import_module
 
 import procrastinate
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ()
+ROOMS_WITH_TASKS: tuple[str, ...] = ("serving", "metering")
+
+STALLED_AFTER_S = 30  # a living worker beats every 10 s
+logger = logging.getLogger(__name__)
 
 
 def ready(app: procrastinate.App) -> None:
     for room in ROOMS_WITH_TASKS:
         import_module(f"proue.{room}.tasks")
+    app.periodic(cron="* * * * *")(
+        app.task(name="proue.requeue_stalled", queueing_lock="requeue_stalled", pass_context=True)(requeue_stalled)
+    )
+
+
+async def requeue_stalled(context: procrastinate.JobContext, timestamp: int) -> None:
+    """A killed worker's job would stay `doing` for ever: give it back to the queue (jobs are idempotent)."""
+    await give_back_stalled(context.app, seconds=STALLED_AFTER_S)
+
+
+async def give_back_stalled(app: procrastinate.App, *, seconds: float) -> int:
+    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=seconds)
+    count = 0
+    for job in stalled:
+        await app.job_manager.retry_job(job)
+        logger.warning("job of a dead worker given back", extra={"job": job.id, "task": job.task_name})
+        count += 1
+    return count

@@ -1,0 +1,114 @@
+"""`proue backup` and `proue restore`: database, files and keys in one tar, checked by digest on the way back."""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import proue
+from proue.config import environment as env
+from proue.config import postgres
+
+MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secret-key"
+FORMAT = 1
+CHUNK_BYTES = 1024 * 1024
+
+
+@contextmanager
+def _urls() -> Iterator[postgres.Urls]:
+    if env.text("DATABASE_URL"):
+        app = env.text("DATABASE_URL")
+        owner = env.text("PROUE_OWNER_DATABASE_URL") or app
+        yield postgres.Urls(owner=owner, app=app, system=env.text("PROUE_SYSTEM_DATABASE_URL") or app, superuser=owner)
+        return
+    with postgres.ensure(env.data_dir()) as urls:
+        yield urls
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def backup(target: Path) -> str:
+    """The archive holds the secret key: whoever reads it can read sealed secrets. Written 0600, whole or not at all."""
+    data = env.data_dir()
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".proue-backup-") as name:
+        work = Path(name)
+        with _urls() as urls:
+            postgres.dump(urls, work / DUMP)
+        secret = work / SECRET
+        secret.write_text(env.secret_key(data))
+        stored = sorted(path for path in (data / "files").rglob("*") if path.is_file()) if (data / "files").exists() else []
+        manifest = {
+            "format": FORMAT,
+            "version": proue.__version__,
+            "made_at": datetime.now(UTC).isoformat(),
+            "sha256": {
+                DUMP: _digest(work / DUMP),
+                SECRET: _digest(secret),
+                **{f"{FILES}/{path.relative_to(data / 'files')}": _digest(path) for path in stored},
+            },
+        }
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        made = work / "archive.tar"
+        with tarfile.open(made, "w") as tar:
+            for part in (MANIFEST, DUMP, SECRET):
+                tar.add(work / part, arcname=part)
+            for path in stored:
+                tar.add(path, arcname=f"{FILES}/{path.relative_to(data / 'files')}")
+        made.chmod(0o600)
+        made.replace(target)
+    size = target.stat().st_size / 1e6
+    return (
+        f"Sauvegarde écrite : {target} ({size:.1f} Mo, {len(stored)} fichiers). "
+        "Elle contient la clé secrète : gardez-la comme un mot de passe."
+    )
+
+
+def restore(archive: Path) -> str:
+    """Everything is checked before anything is replaced."""
+    data = env.data_dir()
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data, prefix=".proue-restore-") as name:
+        work = Path(name)
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(work, filter="data")
+            manifest = json.loads((work / MANIFEST).read_text())
+        except (OSError, tarfile.TarError, ValueError) as error:
+            raise env.BadSetting(f"{archive} n’est pas une sauvegarde de Proue lisible ({error}). Rien n’a été modifié.") from None
+        if manifest.get("format") != FORMAT:
+            raise env.BadSetting("Cette sauvegarde vient d’une version de Proue que celle-ci ne lit pas. Rien n’a été modifié.")
+        for part, digest in manifest["sha256"].items():
+            path = work / part
+            if not path.is_file() or _digest(path) != digest:
+                raise env.BadSetting(f"La sauvegarde est abîmée ({part}). Rien n’a été modifié.")
+        with _urls() as urls:
+            postgres.restore(urls, work / DUMP)
+        _put_back(work, data)
+    return f"Sauvegarde du {manifest['made_at'][:10]} remise en place dans {data}."
+
+
+def _put_back(work: Path, data: Path) -> None:
+    secret = data / "secrets" / "secret-key"
+    secret.parent.mkdir(mode=0o700, exist_ok=True)
+    (work / SECRET).chmod(0o600)
+    os.replace(work / SECRET, secret)
+    if (work / FILES).exists():
+        old = data / "files.before-restore"
+        shutil.rmtree(old, ignore_errors=True)
+        if (data / "files").exists():
+            (data / "files").rename(old)
+        (work / FILES).rename(data / "files")
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(data / "index", ignore_errors=True)  # derived: rebuilt from the database

@@ -1,0 +1,308 @@
+"""The command `proue`. Django is loaded only by the commands that need it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from proue.config import environment as env
+
+EXAMPLE = "docs/how-to/apply.md"
+
+
+class Main(click.Group):
+    """Prints what is unavailable as one sentence, and no trace."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        from proue.config.postgres import PostgresUnavailable
+        from proue.kernel.refusal import Refusal
+
+        try:
+            return super().invoke(ctx)
+        except PostgresUnavailable as error:
+            raise click.ClickException(str(error)) from error
+        except Refusal as refusal:
+            raise click.ClickException(_say(refusal)) from refusal
+
+    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        click.exceptions.ClickException.show = _show  # type: ignore[method-assign]
+        return super().main(*args, **kwargs)  # type: ignore[call-overload]
+
+
+def _show(self: click.ClickException, file: object = None) -> None:
+    click.echo(self.format_message(), err=True)
+
+
+def _say(refusal: object) -> str:
+    from proue.portal.messages import say
+
+    return str(say(refusal))  # type: ignore[arg-type]
+
+
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="proue")
+def cli() -> None:
+    """Proue: the generative-AI platform that universities share."""
+
+
+@cli.command()
+@click.option("--host", default=lambda: env.text("PROUE_HOST", "127.0.0.1"), help="Address to listen on.")
+@click.option("--port", default=lambda: env.integer("PROUE_PORT", 8400, low=1, high=65535), type=int)
+@click.option("--data-dir", default=None, type=click.Path(path_type=Path))
+@click.option("--no-demo", is_flag=True, help="Without the demonstration world.")
+def up(host: str, port: int, data_dir: Path | None, no_demo: bool) -> None:
+    """Everything in one process tree; embedded PostgreSQL unless DATABASE_URL is set."""
+    from proue.config import up as tree
+
+    options = tree.Options(host=host, port=port, data_dir=(data_dir or env.data_dir()).absolute(), demo=not no_demo)
+    os.environ["PROUE_DATA_DIR"] = str(options.data_dir)
+    sys.exit(tree.up(options))
+
+
+@cli.command()
+@click.option("--workers", default=1, type=click.IntRange(1, 64))
+def gateway(workers: int) -> None:
+    """The gateway alone (data plane)."""
+    from proue.gateway.main import main as serve
+
+    serve(workers=workers)
+
+
+@cli.command()
+@click.option("--workers", default=1, type=click.IntRange(1, 16))
+def portal(workers: int) -> None:
+    """The portal and the management API, on a unix socket."""
+    from proue.config.serve import serve
+
+    serve("portal", workers=workers)
+
+
+@cli.command()
+def worker() -> None:
+    """The jobs."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.worker import run
+
+        run()
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the tables up to date (an advisory lock makes others wait)."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.database import migrate as run
+
+        run(verbosity=1)
+
+
+@cli.command(hidden=True)
+@click.option("--demo", is_flag=True)
+def prepare(demo: bool) -> None:
+    """What `proue up` runs before it opens: tables, our own engine, the demonstration world."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.prepare import prepare as run
+
+        run(demo=demo)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+def apply(files: tuple[Path, ...], dry_run: bool) -> None:
+    """Declare institutions, providers, endpoints, models, uses, budgets and keys from YAML."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.apply import BadDeclaration
+        from proue.config.apply import apply as run
+        from proue.institutions.access import Job
+        from proue.kernel.clock import utc_now
+
+        try:
+            report = run(files, actor=Job(), at=utc_now(), dry_run=dry_run, wait=True)
+        except BadDeclaration as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(str(report))
+
+
+@cli.group()
+def key() -> None:
+    """Keys of declared uses."""
+
+
+@key.command("create")
+@click.option("--use", "use_code", required=True, help="Code of the declared use.")
+@click.option("--name", default="ligne de commande")
+@click.option("--json", "as_json", is_flag=True)
+def key_create(use_code: str, name: str, as_json: bool) -> None:
+    """Print a new key, once: only its digest is kept."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.keys import create
+
+        made = create(use_code=use_code, name=name)
+        click.echo(json.dumps(made, ensure_ascii=False) if as_json else made["key"])
+
+
+@cli.group()
+def person() -> None:
+    """Accounts."""
+
+
+@person.command("create")
+@click.option("--email", required=True)
+@click.option("--name", required=True)
+@click.option("--institution", "uai", default=None, help="UAI code of the institution this person belongs to.")
+@click.option("--status", default="staff", type=click.Choice(["student", "teacher", "researcher", "staff"]))
+@click.option("--role", "roles", multiple=True, help="Role in the institution, or everywhere without one.")
+@click.password_option(help="At least 12 characters; asked when absent.")
+def person_create(
+    email: str, name: str, uai: str | None, status: str, roles: tuple[str, ...], password: str
+) -> None:
+    """Open an account, with its membership and roles."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.people import create
+
+        click.echo(create(email=email, name=name, uai=uai, status=status, roles=roles, password=password))
+
+
+@cli.group()
+def engine() -> None:
+    """Inference engines."""
+
+
+@engine.command("extractive", hidden=True)
+def engine_extractive() -> None:
+    """The engine that quotes the commons, on a unix socket."""
+    from proue.config.serve import serve
+
+    serve("engine", workers=1)
+
+
+@engine.command("connect")
+@click.argument("url")
+@click.option("--api-key-env", default=None, help="Variable that holds the engine's key.")
+def engine_connect(url: str, api_key_env: str | None) -> None:
+    """Declare any OpenAI-compatible engine in one line; its class is `public` until someone says otherwise."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.engines import connect
+
+        click.echo(connect(url, api_key_env=api_key_env))
+
+
+@engine.command("llama")
+@click.option("--gguf", required=True, type=click.Path(path_type=Path))
+@click.option("--port", default=0, type=int, help="Port on loopback; 0 picks a free one.")
+@click.option("--context", default=4096, type=click.IntRange(256, 1_048_576))
+def engine_llama(gguf: Path, port: int, context: int) -> None:
+    """Serve a GGUF file through llama.cpp (extra `llama`) and declare it as an endpoint."""
+    from proue.config.llama import run
+
+    sys.exit(run(gguf, port=port, context=context))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Say what is configured, reachable, missing, insecure."""
+    from proue.config.doctor import run
+
+    sys.exit(run(as_json=as_json))
+
+
+@cli.command()
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="File to write (.tar).")
+def backup(target: Path) -> None:
+    """Database, files and keys in one archive."""
+    from proue.config.archive import backup as run
+
+    click.echo(run(target))
+
+
+@cli.command()
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Replace what is there without asking.")
+def restore(archive: Path, yes: bool) -> None:
+    """Put an archive of `proue backup` back. Stop `proue up` first."""
+    from proue.config.archive import restore as run
+
+    if not yes:
+        click.confirm("La base, les fichiers et les clés présents seront remplacés. Continuer ?", abort=True)
+    click.echo(run(archive))
+
+
+@cli.group()
+def commons() -> None:
+    """The commons: documents, search, evaluation."""
+
+
+@commons.command("load")
+@click.option("--collection", required=True)
+@click.argument("file", type=click.Path(path_type=Path))
+def commons_load(collection: str, file: Path) -> None:
+    """Load documents ({"id","title","text"} per line) into a collection."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.commons import load
+
+        click.echo(load(collection, file))
+
+
+@commons.command("search")
+@click.option("--collection", required=True)
+@click.option("--k", default=10, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("question")
+def commons_search(collection: str, k: int, as_json: bool, question: str) -> None:
+    """Search as a person who may read the collection would."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.commons import search
+
+        hits = search(collection, question, k)
+        if as_json:
+            click.echo(json.dumps(hits, ensure_ascii=False))
+            return
+        for rank, hit in enumerate(hits, 1):
+            click.echo(f"{rank:>2}. {hit['title']} ({hit['score']:.2f})")
+
+
+@commons.command("evaluate")
+@click.option("--collection", required=True)
+@click.option("--k", default=10, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("file", type=click.Path(path_type=Path))
+def commons_evaluate(collection: str, k: int, as_json: bool, file: Path) -> None:
+    """Questions ({"question","expected"} per line) → recall@k, MRR, nDCG@k."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.commons import evaluate
+
+        figures = evaluate(collection, file, k)
+        click.echo(
+            json.dumps(figures) if as_json else "\n".join(f"{name:<12} {value}" for name, value in figures.items())
+        )
+
+
+def main() -> None:
+    cli()
+
+
+if __name__ == "__main__":
+    main()

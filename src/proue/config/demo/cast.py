@@ -1,0 +1,64 @@
+"""Who plays in the demonstration world. Nobody here exists. No Django: `proue up` prints this."""
+
+from dataclasses import dataclass, field
+
+PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
+DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
+
+ALLIANCE = "0999900Z"
+INSTITUTIONS: dict[str, str] = {
+    ALLIANCE: "Alliance des universités (démonstration)",
+    "0999901A": "Université des Deux-Rives",
+    "0999902B": "Université de Haute-Brume",
+    "0999903C": "Université des Îles",
+    "0999904D": "École d’ingénieurs du Val-Clair",
+    "0999905E": "Institut des Langues d’Orsenne",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    email: str
+    name: str
+    label: str
+    institution: str
+    status: str = "staff"
+    roles: tuple[str, ...] = field(default=())
+    everywhere: bool = False  # the roles are held alliance-wide
+
+
+ACCOUNTS: tuple[Account, ...] = (
+    Account("etudiante@deux-rives.example", "Lise Arvenne", "étudiante", "0999901A", "student"),
+    Account("enseignant@deux-rives.example", "Marc Tervoil", "enseignant", "0999901A", "teacher"),
+    Account("chercheuse@deux-rives.example", "Inès Calvarin", "chercheuse", "0999901A", "researcher"),
+    Account("scolarite@deux-rives.example", "Paul Ombrevin", "agent de scolarité", "0999901A", "staff"),
+    Account("referente@deux-rives.example", "Odile Sarvant", "référente Proue", "0999901A", "staff", ("referent",)),
+    Account("dpo@deux-rives.example", "Hugo Mérande", "délégué à la protection des données", "0999901A", "staff", ("dpo",)),
+    Account("documentaliste@deux-rives.example", "Anne Valcrès", "documentaliste des communs", "0999901A", "staff", ("librarian",)),
+    Account("referent@haute-brume.example", "Yann Kerdoval", "référent Proue", "0999902B", "staff", ("referent",)),
+    Account("etudiant@haute-brume.example", "Samir Delorval", "étudiant", "0999902B", "student"),
+    Account("juriste@alliance.example", "Claire Fontanges-Roy", "juriste de l’Alliance", ALLIANCE, "staff", ("lawyer",), True),
+    Account("exploitation@alliance.example", "Noé Brécourt", "exploitant de la plateforme", ALLIANCE, "staff", ("operator",), True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoUse:
+    code: str
+    institution: str
+    purpose: str
+    data_class: str
+    ai_act: str = "minimal"
+    assistant: bool = False
+
+
+USES: tuple[DemoUse, ...] = (
+    DemoUse("assistant-public", ALLIANCE, "Répondre aux questions du public à partir des communs", "public", "limited", True),
+    DemoUse("assistant-deux-rives", "0999901A", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse("assistance-scolarite", "0999901A", "Répondre aux questions de scolarité", "internal", "limited"),
+    DemoUse("recherche-textes", "0999901A", "Explorer des corpus publics de recherche", "public"),
+    DemoUse("assistant-haute-brume", "0999902B", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse("assistant-iles", "0999903C", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse("assistant-val-clair", "0999904D", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse("assistant-orsenne", "0999905E", "Assistant des étudiants et des personnels", "internal", "limited", True),
+)

@@ -1,0 +1,37 @@
+"""The portal and the extractive engine: two ASGI applications on unix sockets, each in its own process."""
+
+import os
+from typing import Literal
+
+import uvicorn
+
+from proue.config import environment as env
+from proue.config.connect import database, run_dir
+
+APPLICATIONS = {"portal": "proue.config.asgi:application", "engine": "proue.assistant.engine:application"}
+GRACE_S = 10
+
+
+def socket_path(name: Literal["portal", "engine"]) -> str:
+    given = env.text(f"PROUE_{name.upper()}_SOCKET")
+    return given or str(run_dir(env.data_dir()) / f"{name}.sock")
+
+
+def serve(name: Literal["portal", "engine"], *, workers: int) -> None:
+    """Only the gateway, under our own account, reaches these sockets."""
+    with database():
+        os.umask(0o077)
+        uvicorn.run(
+            APPLICATIONS[name],
+            uds=socket_path(name),
+            workers=workers if workers > 1 else None,
+            http="httptools",
+            loop="uvloop",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            forwarded_allow_ips="*",
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
