@@ -1,0 +1,61 @@
+"""The demonstration world: made by the product's own actions, with dated clocks. Idempotent by its first institution."""
+
+from datetime import UTC, datetime
+
+from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
+from proue.config.demo.commons import load_demo_corpus
+from proue.institutions import actions as institutions
+from proue.institutions import queries
+from proue.institutions.access import Job
+from proue.institutions.models import Institution
+from proue.institutions.rules import Role, Status
+from proue.kernel.dataclass import DataClass
+from proue.store.access import system
+from proue.supply import actions as supply
+
+OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
+
+
+def build(*, at: datetime) -> None:
+    with system("demo"):
+        if not queries.institutions().filter(uai=ALLIANCE).exists():
+            _found()
+    load_demo_corpus(at=at)
+
+
+def _found() -> None:
+    job = Job()
+    known: dict[str, Institution] = {}
+    for uai, name in INSTITUTIONS.items():
+        known[uai], _ = institutions.declare_institution(actor=job, uai=uai, name=name, at=OPENED)
+    for account in ACCOUNTS:
+        _open(account, known[account.institution])
+    for use in USES:
+        made, _ = supply.declare_use(
+            actor=job,
+            code=use.code,
+            institution=known[use.institution],
+            purpose=use.purpose,
+            data_class=DataClass.from_code(use.data_class),
+            ai_act=use.ai_act,
+            shield="allow",
+            models=["*"],
+            assistant=use.assistant,
+            at=OPENED,
+        )
+        if use.code == "assistance-scolarite":
+            supply.create_key(actor=job, use=made, name="clé de démonstration", secret=DEMO_KEY, at=OPENED)
+
+
+def _open(account: Account, home: Institution) -> None:
+    job = Job()
+    person = institutions.add_person(
+        actor=job, email=account.email, name=account.name, password=PASSWORD, at=OPENED
+    )
+    institutions.open_membership(
+        actor=job, person=person, institution=home, status=Status(account.status), at=OPENED
+    )
+    for role in account.roles:
+        institutions.grant_role(
+            actor=job, person=person, role=Role(role), institution=None if account.everywhere else home, at=OPENED
+        )

@@ -1,0 +1,52 @@
+"""What `proue up` does before it opens: tables, our own engine, then the demonstration world when asked."""
+
+import os
+
+from proue.config.database import migrate
+from proue.config.serve import socket_path
+from proue.institutions.access import Job
+from proue.kernel.clock import utc_now
+from proue.kernel.dataclass import DataClass
+from proue.serving.actions import publish_snapshot
+from proue.store.access import system
+from proue.supply import actions as supply
+
+ENGINE_MODEL = "proue-citations"
+ENGINE_ENDPOINT = "proue-extractif"
+
+
+def prepare(*, demo: bool) -> None:
+    """Idempotent: a second start changes nothing that people have changed since."""
+    migrate()
+    at = utc_now()
+    with system("apply"):
+        declare_own_engine(at=at)
+    if demo:
+        from proue.config.demo.world import build
+
+        build(at=at)
+    with system("snapshot"):
+        publish_snapshot(at=at)
+
+
+def declare_own_engine(*, at: object) -> None:
+    """The extractive engine runs beside the gateway, so it may read what any of its readers may."""
+    job = Job()
+    provider, _ = supply.declare_provider(actor=job, code="proue", name="Proue (cette instance)", hq_country="FR", at=at)
+    endpoint, _ = supply.declare_endpoint(
+        actor=job,
+        code=ENGINE_ENDPOINT,
+        provider=provider,
+        base_url=f"unix:{socket_path('engine')}:/v1",
+        country=os.environ.get("PROUE_COUNTRY", "FR"),
+        clearance=DataClass.SENSITIVE,
+        site={"pue": 1.3, "grid_zone": "FRA"},
+        hardware={"cpu_w": 15},
+        internal=True,
+        generative=False,
+        position=0,
+        at=at,
+    )
+    supply.declare_model(
+        actor=job, endpoint=endpoint, name=ENGINE_MODEL, served_as=ENGINE_MODEL, size_class="small", operations=["chat"], at=at
+    )
