@@ -51,6 +51,7 @@ bench: setup-dev
 # Writes the locks anew; needs uv on the path. Never records where a package came from.
 lock:
 	$(UV_COMPILE) requirements/run.in requirements/build.in -o requirements/run.lock
+	$(UV_COMPILE) requirements/llama.in requirements/build.in -o requirements/llama.lock
 	$(UV_COMPILE) requirements/dev.in requirements/build.in -o requirements/dev.lock
 
 messages: setup
