@@ -17,7 +17,7 @@ KEPT = {"django_migrations", "store_scope", "django_content_type", "auth_permiss
 
 
 def _digest() -> str:
-    files = sorted(SOURCE.glob("*/migrations/*.py")) + [SOURCE / "store" / "rls.py", SOURCE / "config" / "database.py"]
+    files = [*sorted(SOURCE.glob("*/migrations/*.py")), SOURCE / "store" / "rls.py", SOURCE / "config" / "database.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -39,14 +39,14 @@ def prepare(worker: str) -> str:
             if not known:
                 from proue.config.database import migrate
 
-                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier("proue_making")))
+                connection.execute(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier("proue_making"))
+                )
                 connection.execute("CREATE DATABASE proue_making TEMPLATE proue")
                 use("proue_making")
                 migrate()
                 use("proue_making")
-                connection.execute(
-                    sql.SQL("ALTER DATABASE proue_making RENAME TO {}").format(sql.Identifier(template))
-                )
+                connection.execute(sql.SQL("ALTER DATABASE proue_making RENAME TO {}").format(sql.Identifier(template)))
             drop(name, connection)
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
@@ -66,8 +66,10 @@ def drop(name: str, connection: psycopg.Connection | None = None) -> None:
 def clean() -> None:
     """Empty every table but the fixed ones, and the scopes that tests made."""
     with connections["owner"].cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                       "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition")
+        cursor.execute(
+            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        )
         tables = sorted(row[0] for row in cursor.fetchall() if row[0] not in KEPT)
         names = sql.SQL(", ").join(sql.Identifier(table) for table in tables)
         cursor.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names).as_string(cursor.connection))

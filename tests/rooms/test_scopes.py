@@ -54,9 +54,7 @@ def two_institutions(now):
     people = []
     for institution, email in ((first, "a@deux-rives.example"), (second, "b@haute-brume.example")):
         person = institutions.add_person(actor=Job(), email=email, name=email, password=None, at=now)
-        institutions.open_membership(
-            actor=Job(), person=person, institution=institution, status=Status.STAFF, at=now
-        )
+        institutions.open_membership(actor=Job(), person=person, institution=institution, status=Status.STAFF, at=now)
         people.append(person)
     return first, second, people
 
@@ -81,12 +79,10 @@ def test_without_a_scope_reading_is_an_error_and_not_an_empty_page(committed, no
 
 def test_the_application_cannot_write_into_another_institution(committed, now):
     with system("demo"):
-        first, second, people = two_institutions(now)
+        _, second, people = two_institutions(now)
     actor = actor_of(people[0], now)
     with pytest.raises(DatabaseError), scope(actor):
-        institutions.open_membership(
-            actor=actor, person=people[0], institution=second, status=Status.STUDENT, at=now
-        )
+        institutions.open_membership(actor=actor, person=people[0], institution=second, status=Status.STUDENT, at=now)
 
 
 def test_two_grants_of_one_role_never_overlap(committed, now):

@@ -14,7 +14,14 @@ SESSION = token.Session(use="u", person="p", ceiling=1, access_scopes=("s",), ex
 
 def grant(**changes):
     base = snapshot.Grant(
-        key_id="k", use_id="i", use="u", institution="0999901A", models=("*",), data_class=1, ceiling=4, operations=("chat",)
+        key_id="k",
+        use_id="i",
+        use="u",
+        institution="0999901A",
+        models=("*",),
+        data_class=1,
+        ceiling=4,
+        operations=("chat",),
     )
     return msgspec.structs.replace(base, **changes)
 
@@ -22,7 +29,11 @@ def grant(**changes):
 PARTS = {
     snapshot.POLICY: snapshot.PolicyPart(published_at=1.5),
     snapshot.ROUTES: snapshot.RoutesPart(
-        (snapshot.Model("m", (snapshot.Target("e", "http://x/v1", "m", 2, ("chat",), "FR", "op", secret=b"\x00\xff"),)),)
+        (
+            snapshot.Model(
+                "m", (snapshot.Target("e", "http://x/v1", "m", 2, ("chat",), "FR", "op", secret=b"\x00\xff"),)
+            ),
+        )
     ),
     "grants:0999901A": snapshot.GrantsPart("0999901A", {b"d" * 32: grant()}, {"u": grant(use="u")}),
 }

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 import tempfile
@@ -48,7 +47,9 @@ def backup(target: Path) -> str:
             postgres.dump(urls, work / DUMP)
         secret = work / SECRET
         secret.write_text(env.secret_key(data))
-        stored = sorted(path for path in (data / "files").rglob("*") if path.is_file()) if (data / "files").exists() else []
+        stored = (
+            sorted(path for path in (data / "files").rglob("*") if path.is_file()) if (data / "files").exists() else []
+        )
         manifest = {
             "format": FORMAT,
             "version": proue.__version__,
@@ -86,9 +87,13 @@ def restore(archive: Path) -> str:
                 tar.extractall(work, filter="data")
             manifest = json.loads((work / MANIFEST).read_text())
         except (OSError, tarfile.TarError, ValueError) as error:
-            raise env.BadSetting(f"{archive} n’est pas une sauvegarde de Proue lisible ({error}). Rien n’a été modifié.") from None
+            raise env.BadSetting(
+                f"{archive} n’est pas une sauvegarde de Proue lisible ({error}). Rien n’a été modifié."
+            ) from None
         if manifest.get("format") != FORMAT:
-            raise env.BadSetting("Cette sauvegarde vient d’une version de Proue que celle-ci ne lit pas. Rien n’a été modifié.")
+            raise env.BadSetting(
+                "Cette sauvegarde vient d’une version de Proue que celle-ci ne lit pas. Rien n’a été modifié."
+            )
         for part, digest in manifest["sha256"].items():
             path = work / part
             if not path.is_file() or _digest(path) != digest:
@@ -103,7 +108,7 @@ def _put_back(work: Path, data: Path) -> None:
     secret = data / "secrets" / "secret-key"
     secret.parent.mkdir(mode=0o700, exist_ok=True)
     (work / SECRET).chmod(0o600)
-    os.replace(work / SECRET, secret)
+    (work / SECRET).replace(secret)
     if (work / FILES).exists():
         old = data / "files.before-restore"
         shutil.rmtree(old, ignore_errors=True)

@@ -165,9 +165,7 @@ def person() -> None:
 @click.option("--status", default="staff", type=click.Choice(["student", "teacher", "researcher", "staff"]))
 @click.option("--role", "roles", multiple=True, help="Role in the institution, or everywhere without one.")
 @click.password_option(help="At least 12 characters; asked when absent.")
-def person_create(
-    email: str, name: str, uai: str | None, status: str, roles: tuple[str, ...], password: str
-) -> None:
+def person_create(email: str, name: str, uai: str | None, status: str, roles: tuple[str, ...], password: str) -> None:
     """Open an account, with its membership and roles."""
     from proue.config.connect import database
 

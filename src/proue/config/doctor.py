@@ -1,4 +1,4 @@
-"""`proue doctor`: what is configured, reachable, missing, insecure. Says it in sentences; exit 0 when nothing is broken."""
+"""`proue doctor`: what is configured, reachable, missing, insecure. Exit 0 when nothing is broken."""
 
 import http.client
 import json
@@ -87,9 +87,15 @@ def _exposure() -> Iterator[Finding]:
     host, public = env.text("PROUE_HOST", "127.0.0.1"), env.text("PROUE_PUBLIC_URL")
     local = host in {"127.0.0.1", "localhost", "::1"}
     if public.startswith("http://") and not any(name in public for name in ("127.0.0.1", "localhost", "[::1]")):
-        yield Finding(State.ATTENTION, "adresse publique", f"{public} n’est pas chiffrée : placez TLS devant la passerelle.")
+        yield Finding(
+            State.ATTENTION, "adresse publique", f"{public} n’est pas chiffrée : placez TLS devant la passerelle."
+        )
     elif not local and not public:
-        yield Finding(State.ATTENTION, "adresse publique", "PROUE_PUBLIC_URL n’est pas donnée : les liens des citations seront faux.")
+        yield Finding(
+            State.ATTENTION,
+            "adresse publique",
+            "PROUE_PUBLIC_URL n’est pas donnée : les liens des citations seront faux.",
+        )
     else:
         yield Finding(State.OK, "adresse publique", public or "cette machine seulement")
     if env.text("PROUE_SECRET_KEY"):
@@ -104,7 +110,7 @@ def _exposure() -> Iterator[Finding]:
 def _gateway() -> Iterator[Finding]:
     host = env.text("PROUE_HOST", "127.0.0.1")
     port = env.integer("PROUE_PORT", 8400, low=1, high=65535)
-    connection = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=PROBE_S)  # noqa: S104
+    connection = http.client.HTTPConnection(env.reachable(host).strip("[]"), port, timeout=PROBE_S)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
@@ -145,7 +151,9 @@ def _roles() -> Iterator[Finding]:
         )
         current, session, bypass = cursor.fetchone()
     if bypass:
-        yield Finding(State.BROKEN, "rôles", f"{session} contourne l’isolation des établissements : donnez un rôle ordinaire.")
+        yield Finding(
+            State.BROKEN, "rôles", f"{session} contourne l’isolation des établissements : donnez un rôle ordinaire."
+        )
     elif current != session:
         yield Finding(State.ATTENTION, "rôles", "Une seule DATABASE_URL : trois adresses isolent mieux (décision 8).")
     else:
@@ -166,7 +174,9 @@ def _worker() -> Iterator[Finding]:
     from django.db import connections
 
     with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '60 seconds'")
+        cursor.execute(
+            "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '60 seconds'"
+        )
         (alive,) = cursor.fetchone()
         cursor.execute("SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed'")
         (failed,) = cursor.fetchone()
@@ -175,7 +185,9 @@ def _worker() -> Iterator[Finding]:
     else:
         yield Finding(State.ATTENTION, "travaux", "Aucun exécutant en vie : lancez `proue worker`.")
     if failed:
-        yield Finding(State.ATTENTION, "travaux", f"{failed} travaux ont échoué ; leur cause est dans log/worker.jsonl.")
+        yield Finding(
+            State.ATTENTION, "travaux", f"{failed} travaux ont échoué ; leur cause est dans log/worker.jsonl."
+        )
 
 
 def _gateways() -> Iterator[Finding]:

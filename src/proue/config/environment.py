@@ -37,6 +37,11 @@ def words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
+def reachable(host: str) -> str:
+    """The address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+
+
 def data_dir() -> Path:
     default = "/var/lib/proue" if os.geteuid() == 0 else "~/.local/share/proue"
     return Path(text("PROUE_DATA_DIR", default)).expanduser()

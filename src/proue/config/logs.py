@@ -11,7 +11,21 @@ from proue.config import environment as env
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # Attributes that `extra=` may carry into a line: names and figures, never a body.
-EXTRA = ("action", "clearance", "code", "count", "endpoint", "job", "model", "ms", "part", "path", "status", "task", "use")
+EXTRA = (
+    "action",
+    "clearance",
+    "code",
+    "count",
+    "endpoint",
+    "job",
+    "model",
+    "ms",
+    "part",
+    "path",
+    "status",
+    "task",
+    "use",
+)
 
 
 class JsonLines(logging.Formatter):

@@ -11,9 +11,7 @@ from proue.kernel.clock import utc_now
 from proue.store.access import system
 
 
-def create(
-    *, email: str, name: str, uai: str | None, status: str, roles: tuple[str, ...], password: str
-) -> str:
+def create(*, email: str, name: str, uai: str | None, status: str, roles: tuple[str, ...], password: str) -> str:
     try:
         validate_password(password)
         wanted = [Role(role) for role in roles]
@@ -29,9 +27,7 @@ def create(
         institution = institution_for(uai) if uai else None
         person = actions.add_person(actor=job, email=email, name=name, password=password, at=at)
         if institution is not None:
-            actions.open_membership(
-                actor=job, person=person, institution=institution, status=Status(status), at=at
-            )
+            actions.open_membership(actor=job, person=person, institution=institution, status=Status(status), at=at)
         for role in wanted:
             actions.grant_role(actor=job, person=person, role=role, institution=institution, at=at)
     return f"Compte ouvert : {email}."

@@ -32,7 +32,9 @@ def prepare(*, demo: bool) -> None:
 def declare_own_engine(*, at: object) -> None:
     """The extractive engine runs beside the gateway, so it may read what any of its readers may."""
     job = Job()
-    provider, _ = supply.declare_provider(actor=job, code="proue", name="Proue (cette instance)", hq_country="FR", at=at)
+    provider, _ = supply.declare_provider(
+        actor=job, code="proue", name="Proue (cette instance)", hq_country="FR", at=at
+    )
     endpoint, _ = supply.declare_endpoint(
         actor=job,
         code=ENGINE_ENDPOINT,
@@ -48,5 +50,11 @@ def declare_own_engine(*, at: object) -> None:
         at=at,
     )
     supply.declare_model(
-        actor=job, endpoint=endpoint, name=ENGINE_MODEL, served_as=ENGINE_MODEL, size_class="small", operations=["chat"], at=at
+        actor=job,
+        endpoint=endpoint,
+        name=ENGINE_MODEL,
+        served_as=ENGINE_MODEL,
+        size_class="small",
+        operations=["chat"],
+        at=at,
     )

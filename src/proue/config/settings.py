@@ -21,7 +21,7 @@ ALLOWED_HOSTS = ["*"] if not env.text("PROUE_PUBLIC_URL") else [PUBLIC_URL.split
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-GATEWAY_URL = env.text("PROUE_GATEWAY_URL", f"http://{'127.0.0.1' if HOST == '0.0.0.0' else HOST}:{PORT}")
+GATEWAY_URL = env.text("PROUE_GATEWAY_URL", f"http://{env.reachable(HOST)}:{PORT}")
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -89,7 +89,7 @@ APP_POOL = {"min_size": 0, "max_size": 8, "timeout": 10}
 
 
 def database(url: str, role: str, *, pool: bool = False) -> dict[str, Any]:
-    """One alias. With a single DATABASE_URL the role is taken at connection (`SET ROLE`), else the URL's own is used."""
+    """One alias. With a single DATABASE_URL the role is taken at connection (`SET ROLE`), else it is the URL's."""
     parts = conninfo_to_dict(url) if url else {}
     options: dict[str, Any] = {
         key: value for key, value in parts.items() if key not in {"user", "password", "host", "port", "dbname"}

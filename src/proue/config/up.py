@@ -32,7 +32,7 @@ REFUSE_DEMO = (
     "Le monde de démonstration a des mots de passe publics : il ne s’ouvre que sur cette machine. "
     "Ajoutez --no-demo et un autre --data-dir, ou restez sur --host 127.0.0.1."
 )
-REFUSE_SECRET = (
+CHOOSE_YOUR_OWN = (
     "Hors de cette machine, Proue demande un secret que vous avez choisi : "
     "donnez PROUE_SECRET_KEY (32 caractères au moins ; par exemple `openssl rand -base64 48`)."
 )
@@ -51,8 +51,7 @@ class Options:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"  # noqa: S104
+        return f"http://{env.reachable(self.host)}:{self.port}"
 
 
 def check(options: Options) -> None:
@@ -61,7 +60,7 @@ def check(options: Options) -> None:
         if options.demo or (options.data_dir / DEMO_MARK).exists():
             raise env.BadSetting(REFUSE_DEMO)
         if not env.text("PROUE_SECRET_KEY"):
-            raise env.BadSetting(REFUSE_SECRET)
+            raise env.BadSetting(CHOOSE_YOUR_OWN)
     _check_directory(options.data_dir)
     _check_port(options.host, options.port)
 
@@ -91,7 +90,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise env.BadSetting(f"Le port {port} est réservé : choisissez-en un au-dessus de 1023 avec --port.") from None
+            raise env.BadSetting(
+                f"Le port {port} est réservé : choisissez-en un au-dessus de 1023 avec --port."
+            ) from None
         except OSError as error:
             raise env.BadSetting(
                 f"Le port {port} de {host} est déjà pris ({error.strerror}) : arrêtez le programme qui l’occupe, "
@@ -192,7 +193,9 @@ def _run(argv: list[str], variables: Mapping[str, str], supervisor: Supervisor) 
             process.terminate()
             raise
     if process.returncode:
-        raise env.BadSetting("La préparation de la base n’a pas abouti ; rien n’a été ouvert. La cause est écrite au-dessus.")
+        raise env.BadSetting(
+            "La préparation de la base n’a pas abouti ; rien n’a été ouvert. La cause est écrite au-dessus."
+        )
 
 
 def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
@@ -205,7 +208,7 @@ def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
 
 
 def _answers(options: Options, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1" if options.host == "0.0.0.0" else options.host, options.port, timeout=2)  # noqa: S104
+    connection = http.client.HTTPConnection(env.reachable(options.host).strip("[]"), options.port, timeout=2)
     try:
         connection.request("GET", path)
         return connection.getresponse().status < 400
@@ -253,5 +256,3 @@ def _engines() -> "list[FoundEngine]":
     from proue.config.engines import detect
 
     return detect()
-
-

@@ -105,5 +105,3 @@ def institution_for(uai: str) -> Institution:
     if institution is None:
         raise NotFound("institution")
     return institution
-
-

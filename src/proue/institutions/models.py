@@ -74,9 +74,7 @@ class RoleGrant(ScopedRow):
 
     person = models.ForeignKey("institutions.Person", on_delete=models.CASCADE, related_name="+")
     role = models.CharField(max_length=24, choices=[(r.value, r.value) for r in Role])
-    institution = models.ForeignKey(
-        "institutions.Institution", null=True, on_delete=models.PROTECT, related_name="+"
-    )
+    institution = models.ForeignKey("institutions.Institution", null=True, on_delete=models.PROTECT, related_name="+")
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True)
     granted_by = models.UUIDField(null=True)

@@ -39,9 +39,7 @@ class Right(StrEnum):
 
 
 ROLE_RIGHTS: dict[Role, frozenset[Right]] = {
-    Role.REFERENT: frozenset(
-        {Right.READ, Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.MANAGE_KEYS, Right.READ_USAGE}
-    ),
+    Role.REFERENT: frozenset({Right.READ, Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.MANAGE_KEYS, Right.READ_USAGE}),
     Role.DPO: frozenset({Right.READ, Right.READ_USAGE, Right.REVIEW_LEGAL}),
     Role.SECURITY_OFFICER: frozenset({Right.READ, Right.READ_USAGE}),
     Role.LAWYER: frozenset({Right.READ, Right.REVIEW_LEGAL}),

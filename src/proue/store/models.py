@@ -44,9 +44,7 @@ class StoredFile(ScopedRow):
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["scope", "digest"], name="one_stored_file_per_scope_and_digest")
-        ]
+        constraints = [models.UniqueConstraint(fields=["scope", "digest"], name="one_stored_file_per_scope_and_digest")]
 
     def __str__(self) -> str:
         return self.digest

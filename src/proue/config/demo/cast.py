@@ -33,12 +33,37 @@ ACCOUNTS: tuple[Account, ...] = (
     Account("chercheuse@deux-rives.example", "Inès Calvarin", "chercheuse", "0999901A", "researcher"),
     Account("scolarite@deux-rives.example", "Paul Ombrevin", "agent de scolarité", "0999901A", "staff"),
     Account("referente@deux-rives.example", "Odile Sarvant", "référente Proue", "0999901A", "staff", ("referent",)),
-    Account("dpo@deux-rives.example", "Hugo Mérande", "délégué à la protection des données", "0999901A", "staff", ("dpo",)),
-    Account("documentaliste@deux-rives.example", "Anne Valcrès", "documentaliste des communs", "0999901A", "staff", ("librarian",)),
+    Account(
+        "dpo@deux-rives.example", "Hugo Mérande", "délégué à la protection des données", "0999901A", "staff", ("dpo",)
+    ),
+    Account(
+        "documentaliste@deux-rives.example",
+        "Anne Valcrès",
+        "documentaliste des communs",
+        "0999901A",
+        "staff",
+        ("librarian",),
+    ),
     Account("referent@haute-brume.example", "Yann Kerdoval", "référent Proue", "0999902B", "staff", ("referent",)),
     Account("etudiant@haute-brume.example", "Samir Delorval", "étudiant", "0999902B", "student"),
-    Account("juriste@alliance.example", "Claire Fontanges-Roy", "juriste de l’Alliance", ALLIANCE, "staff", ("lawyer",), True),
-    Account("exploitation@alliance.example", "Noé Brécourt", "exploitant de la plateforme", ALLIANCE, "staff", ("operator",), True),
+    Account(
+        "juriste@alliance.example",
+        "Claire Fontanges-Roy",
+        "juriste de l’Alliance",
+        ALLIANCE,
+        "staff",
+        ("lawyer",),
+        True,
+    ),
+    Account(
+        "exploitation@alliance.example",
+        "Noé Brécourt",
+        "exploitant de la plateforme",
+        ALLIANCE,
+        "staff",
+        ("operator",),
+        True,
+    ),
 )
 
 
@@ -53,12 +78,20 @@ class DemoUse:
 
 
 USES: tuple[DemoUse, ...] = (
-    DemoUse("assistant-public", ALLIANCE, "Répondre aux questions du public à partir des communs", "public", "limited", True),
-    DemoUse("assistant-deux-rives", "0999901A", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse(
+        "assistant-public", ALLIANCE, "Répondre aux questions du public à partir des communs", "public", "limited", True
+    ),
+    DemoUse(
+        "assistant-deux-rives", "0999901A", "Assistant des étudiants et des personnels", "internal", "limited", True
+    ),
     DemoUse("assistance-scolarite", "0999901A", "Répondre aux questions de scolarité", "internal", "limited"),
     DemoUse("recherche-textes", "0999901A", "Explorer des corpus publics de recherche", "public"),
-    DemoUse("assistant-haute-brume", "0999902B", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse(
+        "assistant-haute-brume", "0999902B", "Assistant des étudiants et des personnels", "internal", "limited", True
+    ),
     DemoUse("assistant-iles", "0999903C", "Assistant des étudiants et des personnels", "internal", "limited", True),
-    DemoUse("assistant-val-clair", "0999904D", "Assistant des étudiants et des personnels", "internal", "limited", True),
+    DemoUse(
+        "assistant-val-clair", "0999904D", "Assistant des étudiants et des personnels", "internal", "limited", True
+    ),
     DemoUse("assistant-orsenne", "0999905E", "Assistant des étudiants et des personnels", "internal", "limited", True),
 )

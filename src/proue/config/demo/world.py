@@ -1,17 +1,20 @@
-"""The demonstration world: made by the product's own actions, with dated clocks. Idempotent by its first institution."""
+"""The demonstration world: made by the product's own actions, with dated clocks. Idempotent."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
 from proue.institutions import actions as institutions
 from proue.institutions import queries
 from proue.institutions.access import Job
-from proue.institutions.models import Institution
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.store.access import system
 from proue.supply import actions as supply
+
+if TYPE_CHECKING:
+    from proue.institutions.models import Institution
 
 OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
 
@@ -47,14 +50,10 @@ def _found() -> None:
             supply.create_key(actor=job, use=made, name="clé de démonstration", secret=DEMO_KEY, at=OPENED)
 
 
-def _open(account: Account, home: Institution) -> None:
+def _open(account: Account, home: "Institution") -> None:
     job = Job()
-    person = institutions.add_person(
-        actor=job, email=account.email, name=account.name, password=PASSWORD, at=OPENED
-    )
-    institutions.open_membership(
-        actor=job, person=person, institution=home, status=Status(account.status), at=OPENED
-    )
+    person = institutions.add_person(actor=job, email=account.email, name=account.name, password=PASSWORD, at=OPENED)
+    institutions.open_membership(actor=job, person=person, institution=home, status=Status(account.status), at=OPENED)
     for role in account.roles:
         institutions.grant_role(
             actor=job, person=person, role=Role(role), institution=None if account.everywhere else home, at=OPENED

@@ -26,7 +26,7 @@ def holders(directory: Path) -> list[int]:
     """Processes of PostgreSQL that work in `directory`."""
     try:
         wanted = directory.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     numbers = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()) if can_prove() else ()
     return [pid for pid in numbers if _holds(pid, wanted)]
