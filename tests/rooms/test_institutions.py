@@ -1,0 +1,101 @@
+"""Rights, ties and dates: who may what, where, and when."""
+
+from datetime import timedelta
+from itertools import product
+
+import pytest
+
+from proue.institutions import actions
+from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
+from proue.institutions.rules import (
+    ADMINISTRATORS,
+    MEMBER_RIGHTS,
+    ROLE_RIGHTS,
+    BadUai,
+    NotAllowed,
+    Right,
+    Role,
+    Status,
+)
+from proue.store.access import system
+from proue.store.rules import MEMBERS, PUBLIC
+
+
+@pytest.fixture
+def rives(committed, now):
+    with system("demo"):
+        institution, _ = actions.declare_institution(actor=Job(), uai="0999901A", name="Deux-Rives", at=now)
+    return institution
+
+
+def someone(now, email="a@deux-rives.example"):
+    return actions.add_person(actor=Job(), email=email, name="Quelqu’un", password=None, at=now)
+
+
+@pytest.mark.parametrize(("status", "right"), list(product(Status, Right)))
+def test_a_membership_gives_its_rights_and_no_other(rives, now, status, right):
+    with system("demo"):
+        person = someone(now)
+        actions.open_membership(actor=Job(), person=person, institution=rives, status=status, at=now)
+    assert actor_of(person, now).may(right, rives.pk) == (right in MEMBER_RIGHTS[status])
+
+
+def test_a_role_gives_its_rights_in_its_institution_only(rives, now):
+    with system("demo"):
+        other, _ = actions.declare_institution(actor=Job(), uai="0999902B", name="Haute-Brume", at=now)
+        person = someone(now)
+        actions.grant_role(actor=Job(), person=person, role=Role.REFERENT, institution=rives, at=now)
+    actor = actor_of(person, now)
+    assert {right for right in Right if actor.may(right, rives.pk)} == ROLE_RIGHTS[Role.REFERENT]
+    assert not any(actor.may(right, other.pk) for right in Right)
+    with pytest.raises(NotAllowed):
+        actor.require(Right.MANAGE_KEYS, other.pk)
+
+
+def test_a_role_without_institution_is_held_everywhere_and_opens_no_private_scope(rives, now):
+    with system("demo"):
+        person = someone(now)
+        actions.grant_role(actor=Job(), person=person, role=Role.OPERATOR, institution=None, at=now)
+    actor = actor_of(person, now)
+    assert actor.may(Right.OPERATE, rives.pk)
+    assert rives.scope_id not in actor.scopes
+
+
+def test_ties_follow_their_dates(rives, now):
+    later = now + timedelta(days=30)
+    with system("demo"):
+        person = someone(now)
+        grant = actions.grant_role(actor=Job(), person=person, role=Role.DPO, institution=rives, at=now)
+        actions.end_role(actor=Job(), grant=grant, at=later)
+    assert not actor_of(person, now - timedelta(seconds=1)).ties
+    assert actor_of(person, now).is_administrator
+    assert actor_of(person, later - timedelta(microseconds=1)).is_administrator
+    assert not actor_of(person, later).ties, "the end is not part of the period"
+
+
+def test_scopes_of_a_member_and_of_a_stranger(rives, now):
+    with system("demo"):
+        person = someone(now)
+        actions.open_membership(actor=Job(), person=person, institution=rives, status=Status.STUDENT, at=now)
+    assert actor_of(person, now).scopes == {PUBLIC, MEMBERS, rives.scope_id, person.scope_id}
+    person.is_active = False
+    assert actor_of(person, now) == actor_of(None, now) == PUBLIC_ACTOR
+
+
+def test_declaring_twice_changes_once(rives, now):
+    with system("demo"):
+        again, changed = actions.declare_institution(actor=Job(), uai="0999901A", name="Deux-Rives", at=now)
+        assert (again.pk, changed) == (rives.pk, False)
+        renamed, changed = actions.declare_institution(actor=Job(), uai="0999901A", name="Rives", at=now)
+        assert (renamed.name, changed) == ("Rives", True)
+
+
+@pytest.mark.parametrize("code", ["", "0999901", "0999901I", "A999901A", "09999012", "0999901AA"])
+def test_what_is_no_uai_is_refused(committed, now, code):
+    with system("demo"), pytest.raises(BadUai):
+        actions.declare_institution(actor=Job(), uai=code, name="x", at=now)
+
+
+def test_every_role_that_opens_doors_to_others_is_an_administrator():
+    opening = {Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.OPERATE}
+    assert {role for role in Role if ROLE_RIGHTS[role] & opening} <= ADMINISTRATORS
