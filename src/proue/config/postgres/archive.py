@@ -17,8 +17,6 @@ from proue.config.postgres.paths import DATABASE, Paths, Urls, sync_directory
 from proue.config.postgres.programs import DEFAULT_MAJOR, ENVIRONMENT, FOLDERS, folder
 from proue.config.postgres.trouble import PostgresUnavailable, guarded
 
-INCOMING, REPLACED = f"{DATABASE}_incoming", f"{DATABASE}_replaced"
-
 
 def dump(urls: Urls, to: Path, *, tools: int | None = None) -> None:
     """The whole database in pg_dump's custom format; `to` appears only once complete.
@@ -42,38 +40,40 @@ def restore(urls: Urls, from_: Path) -> None:
     """Replace the database by what `from_` holds; nothing changes unless all of it could be read."""
     with guarded(from_), from_.open("rb"):
         pass
+    name = str(conninfo_to_dict(urls.superuser).get("dbname", DATABASE))
+    incoming, replaced = f"{name}_incoming", f"{name}_replaced"
     admin = make_conninfo(urls.superuser, dbname=bootstrap.ADMIN_DATABASE)
     with psycopg.connect(admin, autocommit=True, connect_timeout=bootstrap.CONNECT_S) as connection:
-        _refuse_if_used(connection)
-        _drop(connection, INCOMING)
-        bootstrap.create_database(connection, INCOMING)
+        _refuse_if_used(connection, name)
+        _drop(connection, incoming)
+        bootstrap.create_database(connection, incoming)
         try:
-            _fill(urls, from_)
-            _swap(connection)
+            _fill(urls, incoming, from_)
+            _drop(connection, replaced)
+            _swap(connection, name, incoming, replaced)
         finally:
-            _drop(connection, INCOMING)
-        _drop(connection, REPLACED)
+            _drop(connection, incoming)
+        _drop(connection, replaced)
 
 
-def _fill(urls: Urls, from_: Path) -> None:
-    target = make_conninfo(urls.superuser, dbname=INCOMING)
+def _fill(urls: Urls, incoming: str, from_: Path) -> None:
+    target = make_conninfo(urls.superuser, dbname=incoming)
     major = _tools_for(urls.superuser)
     _tool(major, "pg_restore", target, "--exit-on-error", str(from_), path=from_)
 
 
-def _refuse_if_used(connection: psycopg.Connection) -> None:
+def _refuse_if_used(connection: psycopg.Connection, name: str) -> None:
     query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
-    if connection.execute(query, [DATABASE]).fetchone():
+    if connection.execute(query, [name]).fetchone():
         raise PostgresUnavailable(trouble.IN_USE)
 
 
-def _swap(connection: psycopg.Connection) -> None:
-    bootstrap.mark(connection, INCOMING)
-    _drop(connection, REPLACED)
+def _swap(connection: psycopg.Connection, name: str, incoming: str, replaced: str) -> None:
+    bootstrap.mark(connection, incoming)
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     try:
         with connection.transaction():
-            for old, new in ((DATABASE, REPLACED), (INCOMING, DATABASE)):
+            for old, new in ((name, replaced), (incoming, name)):
                 connection.execute(rename.format(sql.Identifier(old), sql.Identifier(new)))
     except psycopg.errors.ObjectInUse:
         raise PostgresUnavailable(trouble.IN_USE) from None

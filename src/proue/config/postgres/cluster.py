@@ -88,9 +88,7 @@ def boot(paths: Paths, held: Lock | None, major: int | None) -> Running:
     account = account_for(paths)
     existing = paths.major()
     if existing is None and paths.home.exists() and any(paths.home.iterdir()):
-        raise PostgresUnavailable(
-            trouble.FAILED.format(path=paths.home, reason="PG_VERSION absent", log=paths.log)
-        )
+        raise PostgresUnavailable(trouble.FAILED.format(path=paths.home, reason="PG_VERSION absent", log=paths.log))
     _check_room(paths, MIN_FREE if existing else MIN_FREE_NEW)
     version = existing or major or wanted_major()
     place = programs_for(account, version, paths.data_dir)
@@ -112,9 +110,7 @@ def boot(paths: Paths, held: Lock | None, major: int | None) -> Running:
         if isinstance(error, psycopg.Error):
             raise trouble.from_log([*keeper.lines, str(error)], paths.data_dir, paths.log) from error
         raise
-    return Running(
-        urls=urls(paths, passwords), major=version, paths=paths, child=child, keeper=keeper, lock=held
-    )
+    return Running(urls=urls(paths, passwords), major=version, paths=paths, child=child, keeper=keeper, lock=held)
 
 
 def _abandon(child: subprocess.Popen[bytes], keeper: Keeper) -> None:

@@ -216,9 +216,7 @@ def _shared_memory_is_small() -> bool:
     return room.f_frsize * room.f_blocks < ROOMY_SHM_BYTES
 
 
-def wait_until_ready(
-    child: subprocess.Popen[bytes], keeper: Keeper, paths: Paths, answers: Callable[[], bool]
-) -> None:
+def wait_until_ready(child: subprocess.Popen[bytes], keeper: Keeper, paths: Paths, answers: Callable[[], bool]) -> None:
     """Returns once the server answers; raises when it is dead or has stopped advancing."""
     status = ""
     while True:
