@@ -299,6 +299,9 @@ def commons_evaluate(collection: str, k: int, as_json: bool, file: Path) -> None
 
 
 def main() -> None:
+    from proue.config.supervise import follow_supervisor
+
+    follow_supervisor()
     cli()
 
 

@@ -1,7 +1,7 @@
 """One process tree, watched: what dies is started again, and when the supervisor goes everything goes.
 
-A child is told to die with its parent by the kernel (PR_SET_PDEATHSIG), so `kill -9` of `proue up` leaves nothing
-behind. Children write JSON lines on standard error; the supervisor files them, rotated and bounded.
+A child asks the kernel to end it with its parent (`follow_supervisor`, PR_SET_PDEATHSIG), so `kill -9` of `proue up`
+leaves nothing behind. Children write JSON lines on standard error; the supervisor files them, rotated and bounded.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +26,18 @@ STEADY_S = 60.0  # a child that lived this long starts again at the first back-o
 STOP_S = 20.0
 PR_SET_PDEATHSIG = 1
 
-_libc = ctypes.CDLL(None, use_errno=True)
+SUPERVISOR = "PROUE_SUPERVISOR"
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def follow_supervisor() -> None:
+    """In a child, first thing: end when the supervisor ends. Not a `preexec_fn`, which may deadlock beside threads."""
+    parent = os.environ.pop(SUPERVISOR, "")
+    if not parent:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before we asked
+        sys.exit(1)
 
 
 @dataclass(slots=True)
@@ -72,11 +80,10 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         child.process = subprocess.Popen(  # noqa: S603 - our own commands only
             child.argv,
-            env=dict(child.env),
+            env={**child.env, SUPERVISOR: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
         )
         child.started, child.again_at, child.rest = time.monotonic(), None, b""
         assert child.process.stdout is not None

@@ -150,7 +150,7 @@ def up(options: Options) -> int:
             running = postgres.Cluster(options.data_dir).start()
             urls = dict(zip(DATABASE_NAMES, (running.urls.app, running.urls.owner, running.urls.system), strict=True))
         variables = child_env(options, urls)
-        supervisor.add("gateway", [sys.executable, "-m", "proue.gateway"], variables)
+        supervisor.add("gateway", proue("gateway"), variables)
         _prepare(options, variables, supervisor)
         supervisor.add("portal", proue("portal"), variables)
         supervisor.add("engine", proue("engine", "extractive"), variables)
