@@ -1,0 +1,305 @@
+"""Declaring what exists and who may use it. `declare_*` are idempotent: (row, whether something changed)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+
+from proue.institutions.access import Actor, Job
+from proue.institutions.rules import NotAllowed, Right
+from proue.kernel.dataclass import DataClass
+from proue.ledger.actions import record
+from proue.store.access import database
+from proue.supply import rules
+from proue.supply.facts import EndpointDeclared, KeyCreated, KeyRevoked, ModelDeclared, ProviderDeclared, UseDeclared
+from proue.supply.models import ALL_OPERATIONS, ApiKey, Endpoint, Model, Provider, Use
+from proue.wire.seal import Unsealable, seal, unseal
+from proue.wire.token import key_digest
+
+if TYPE_CHECKING:
+    from proue.institutions.models import Institution, Person
+
+T = TypeVar("T", bound=models.Model)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """`secret` exists here and nowhere else: show it once."""
+
+    key: ApiKey
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"CreatedKey({self.key.prefix}…)"
+
+
+def _require(actor: Actor | Job, right: Right, institution_id: UUID | None = None) -> None:
+    if isinstance(actor, Actor):
+        actor.require(right, institution_id)
+
+
+def _settle(kind: type[T], key: Mapping[str, Any], wanted: Mapping[str, Any], at: datetime) -> tuple[T, bool]:
+    """The row under `key` with `wanted` in it: made, changed, or left as it was. Call inside a transaction."""
+    manager = kind._default_manager  # noqa: SLF001 - Django's name for it
+    row, made = manager.get_or_create(**key, defaults={**wanted, "created_at": at})
+    if made:
+        return row, True
+    row = manager.select_for_update().get(pk=row.pk)
+    moved = [name for name, value in wanted.items() if getattr(row, name) != value]
+    for name in moved:
+        setattr(row, name, wanted[name])
+    if moved:
+        row.save(update_fields=moved)
+    return row, bool(moved)
+
+
+def declare_provider(
+    *,
+    actor: Actor | Job,
+    code: str,
+    name: str,
+    hq_country: str,
+    at: datetime,
+    attributes: Mapping[str, object] | None = None,
+) -> tuple[Provider, bool]:
+    _require(actor, Right.OPERATE)
+    rules.check_code("provider", code)
+    wanted = {"name": name, "hq_country": rules.check_country(hq_country)}
+    with transaction.atomic(using=database()):
+        if attributes is not None:
+            wanted["attributes"] = dict(attributes)  # type: ignore[assignment]
+        row, changed = _settle(Provider, {"code": code}, wanted, at)
+        if changed:
+            record(ProviderDeclared(provider_id=row.pk, provider=code), actor=actor, at=at)
+        return row, changed
+
+
+def declare_endpoint(
+    *,
+    actor: Actor | Job,
+    code: str,
+    provider: Provider,
+    base_url: str,
+    country: str,
+    clearance: DataClass,
+    at: datetime,
+    site: Mapping[str, object] | None = None,
+    hardware: Mapping[str, object] | None = None,
+    secret: str | None = None,
+    internal: bool = False,
+    generative: bool = True,
+    active: bool = True,
+    position: int = 100,
+) -> tuple[Endpoint, bool]:
+    """`secret` is the engine's own key. None keeps the one that is there; "" takes it away."""
+    _require(actor, Right.OPERATE)
+    rules.check_code("endpoint", code)
+    wanted = {
+        "provider": provider,
+        "base_url": rules.check_address(base_url),
+        "country": rules.check_country(country),
+        "clearance": DataClass(clearance).value,
+        "site": rules.check_description("site", site or {}),
+        "hardware": rules.check_description("hardware", hardware or {}),
+        "internal": internal,
+        "generative": generative,
+        "active": active,
+        "position": position,
+    }
+    with transaction.atomic(using=database()):
+        row, changed = _settle(Endpoint, {"code": code}, wanted, at)
+        resealed = secret is not None and _seal(row, secret)
+        if changed or resealed:
+            fact = EndpointDeclared(endpoint_id=row.pk, endpoint=code, clearance=row.clearance, active=row.active)
+            record(fact, actor=actor, at=at)
+        return row, changed or resealed
+
+
+def _seal(endpoint: Endpoint, secret: str) -> bool:
+    """Whether the secret moved: a box has a new nonce each time, so the plain texts are compared."""
+    purpose = f"endpoint/{endpoint.code}"
+    try:
+        box = endpoint.sealed_secret
+        held = "" if box is None else unseal(settings.SECRET_KEY, purpose, bytes(box))
+    except Unsealable:  # sealed under another PROUE_SECRET_KEY: only a new secret mends it
+        held = None
+    if held == secret:
+        return False
+    endpoint.sealed_secret = seal(settings.SECRET_KEY, purpose, secret) if secret else None
+    endpoint.save(update_fields=["sealed_secret"])
+    return True
+
+
+def declare_model(
+    *,
+    actor: Actor | Job,
+    endpoint: Endpoint,
+    name: str,
+    served_as: str,
+    size_class: str,
+    at: datetime,
+    operations: Sequence[str] = ("chat", "text_completion"),
+    params_total_b: float | None = None,
+    params_active_b: float | None = None,
+    precision_bits: int | None = None,
+    experts: int | None = None,
+    experts_active: int | None = None,
+    price: Mapping[str, Decimal] | None = None,
+    active: bool = True,
+    position: int = 100,
+) -> tuple[Model, bool]:
+    """`price` holds `in`, `cached`, `out`: euros per million tokens."""
+    _require(actor, Right.OPERATE)
+    prices = price or {}
+    wanted = {
+        "served_as": served_as,
+        "size_class": _word(rules.SizeClass, size_class),
+        "operations": rules.operations_of(operations),
+        "params_total_b": params_total_b,
+        "params_active_b": params_active_b if params_active_b is not None else params_total_b,
+        "precision_bits": precision_bits,
+        "experts": experts,
+        "experts_active": experts_active,
+        "price_in": prices.get("in"),
+        "price_cached": prices.get("cached"),
+        "price_out": prices.get("out"),
+        "active": active,
+        "position": position,
+    }
+    with transaction.atomic(using=database()):
+        row, changed = _settle(Model, {"endpoint": endpoint, "name": name}, wanted, at)
+        if changed:
+            fact = ModelDeclared(model_id=row.pk, endpoint_id=endpoint.pk, model=name, active=row.active)
+            record(fact, actor=actor, at=at)
+        return row, changed
+
+
+def declare_use(
+    *,
+    actor: Actor | Job,
+    code: str,
+    institution: "Institution",
+    purpose: str,
+    data_class: DataClass,
+    at: datetime,
+    ai_act: str = "minimal",
+    shield: str = "allow",
+    models: Sequence[str] = ("*",),
+    assistant: bool = False,
+    ceiling: DataClass | None = None,
+) -> tuple[Use, bool]:
+    """Raises UseMovesInstitution when the code is another institution's."""
+    _require(actor, Right.MANAGE_USES, institution.pk)
+    rules.check_code("use", code)
+    data_class = DataClass(data_class)
+    limit = rules.default_ceiling(data_class, assistant=assistant) if ceiling is None else DataClass(ceiling)
+    rules.check_ceiling(data_class, limit)
+    wanted = {
+        "purpose": purpose,
+        "data_class": data_class.value,
+        "ceiling": limit.value,
+        "ai_act": _word(rules.AiAct, ai_act),
+        "shield": _word(rules.Shield, shield),
+        "models": list(dict.fromkeys(models)),
+        "assistant": assistant,
+    }
+    key = {"code": code, "institution": institution, "scope_id": institution.scope_id}
+    with transaction.atomic(using=database()):
+        try:
+            row, changed = _settle(Use, key, wanted, at)
+        except IntegrityError as error:  # the code is taken, maybe by a row that this actor cannot see
+            raise rules.UseMovesInstitution(use=code) from error
+        if changed:
+            fact = UseDeclared(
+                use_id=row.pk,
+                use=code,
+                institution_id=institution.pk,
+                data_class=row.data_class,
+                ceiling=row.ceiling,
+                ai_act=row.ai_act,
+                shield=row.shield,
+            )
+            record(fact, actor=actor, at=at, scope_id=institution.scope_id)
+        return row, changed
+
+
+def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[rules.Shield], word: str) -> str:
+    known = [one.value for one in kind]
+    if word not in known:
+        raise rules.UnknownWord(word=word, known=known)
+    return word
+
+
+def create_key(
+    *,
+    actor: Actor | Job,
+    use: Use,
+    name: str,
+    at: datetime,
+    expires_at: datetime | None = None,
+    secret: str | None = None,
+    operations: Sequence[str] = tuple(ALL_OPERATIONS),
+    person: "Person | None" = None,
+) -> CreatedKey:
+    """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says."""
+    holder = _holder(actor, use, person)
+    rules.check_expiry(expires_at, at)
+    plain = rules.new_secret() if secret is None else rules.check_secret(secret)
+    with transaction.atomic(using=database()):
+        if ApiKey.objects.filter(digest=key_digest(plain)).exists():
+            raise rules.KeyAlreadyHeld
+        key = ApiKey.objects.create(
+            use=use,
+            scope_id=use.scope_id,
+            name=name,
+            prefix=rules.shown_part(plain),
+            digest=key_digest(plain),
+            operations=rules.operations_of(operations),
+            person_id=holder,
+            created_at=at,
+            expires_at=expires_at,
+        )
+        fact = KeyCreated(key_id=key.pk, use_id=use.pk, expires_at=expires_at.isoformat() if expires_at else None)
+        record(fact, actor=actor, at=at, scope_id=use.scope_id)
+        return CreatedKey(key, plain)
+
+
+def _holder(actor: Actor | Job, use: Use, person: "Person | None") -> UUID | None:
+    wanted = person.pk if person is not None else None
+    if isinstance(actor, Job) or actor.may(Right.MANAGE_USES, use.institution_id):
+        return wanted
+    actor.require(Right.MANAGE_KEYS, use.institution_id)
+    return actor.person_id
+
+
+def revoke_key(*, actor: Actor | Job, key: ApiKey, at: datetime) -> ApiKey:
+    """At once and for good: the gateways forget it with their next snapshot."""
+    if isinstance(actor, Actor) and not _may_revoke(actor, key):
+        raise NotAllowed(right=Right.MANAGE_KEYS.value)
+    with transaction.atomic(using=database()):
+        moved = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=at)
+        if not moved:
+            raise rules.AlreadyRevoked
+        key.refresh_from_db()
+        record(KeyRevoked(key_id=key.pk, use_id=key.use_id), actor=actor, at=at, scope_id=key.scope_id)
+        return key
+
+
+def _may_revoke(actor: Actor, key: ApiKey) -> bool:
+    own = key.person_id is not None and key.person_id == actor.person_id
+    return actor.may(Right.MANAGE_KEYS if own else Right.MANAGE_USES, key.use.institution_id)
+
+
+def touch_keys(*, last_used: Mapping[UUID, datetime]) -> int:
+    """When keys were last used, told by the roll-up of usage. No fact: it is a figure, and the usage is kept."""
+    rows = list(ApiKey.objects.filter(id__in=list(last_used)))
+    later = [key for key in rows if key.last_used_at is None or key.last_used_at < last_used[key.pk]]
+    for key in later:
+        key.last_used_at = last_used[key.pk]
+    ApiKey.objects.bulk_update(later, ["last_used_at"], batch_size=500)
+    return len(later)

@@ -1,0 +1,57 @@
+"""What this room writes in the ledger: ids, codes and classes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDeclared:
+    kind: ClassVar[str] = "provider.declared"
+    provider_id: UUID
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDeclared:
+    kind: ClassVar[str] = "endpoint.declared"
+    endpoint_id: UUID
+    endpoint: str
+    clearance: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeclared:
+    kind: ClassVar[str] = "model.declared"
+    model_id: UUID
+    endpoint_id: UUID
+    model: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UseDeclared:
+    kind: ClassVar[str] = "use.declared"
+    use_id: UUID
+    use: str
+    institution_id: UUID
+    data_class: int
+    ceiling: int
+    ai_act: str
+    shield: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCreated:
+    kind: ClassVar[str] = "key.created"
+    key_id: UUID
+    use_id: UUID
+    expires_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    kind: ClassVar[str] = "key.revoked"
+    key_id: UUID
+    use_id: UUID

@@ -1,0 +1,186 @@
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+
+from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Operation
+from proue.store.models import Row, ScopedRow
+from proue.supply.rules import AiAct, KeyState, Shield, SizeClass, key_state
+
+LOWEST, HIGHEST = min(DataClass).value, max(DataClass).value
+
+
+def _words(kind: type[Shield] | type[AiAct] | type[SizeClass]) -> Sequence[tuple[str, str]]:
+    return [(one.value, one.value) for one in kind]
+
+
+class Provider(Row):
+    """Who runs endpoints, and under which law. A public register."""
+
+    code = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=200)
+    hq_country = models.CharField(max_length=2)
+    attributes = models.JSONField(default=dict)  # p.* of the check dictionary, as declared
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(hq_country__regex=r"^[A-Z]{2}$"), name="provider_country_is_two_capital_letters"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Endpoint(Row):
+    """One inference server. Where it stands is public; its address and its secret never leave our own code."""
+
+    code = models.CharField(max_length=64, unique=True)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    base_url = models.CharField(max_length=500)
+    country = models.CharField(max_length=2)
+    clearance = models.SmallIntegerField()
+    site = models.JSONField(default=dict)
+    hardware = models.JSONField(default=dict)
+    sealed_secret = models.BinaryField(null=True)
+    internal = models.BooleanField(default=False)  # our own engine
+    generative = models.BooleanField(default=True)
+    active = models.BooleanField(default=True)
+    position = models.IntegerField(default=100)  # lowest first
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(clearance__gte=LOWEST, clearance__lte=HIGHEST), name="endpoint_clearance_is_a_data_class"
+            ),
+            models.CheckConstraint(
+                condition=Q(country__regex=r"^[A-Z]{2}$"), name="endpoint_country_is_two_capital_letters"
+            ),
+            models.CheckConstraint(
+                condition=Q(base_url__regex=r"^(https?://|unix:/)"), name="endpoint_address_is_http_or_a_unix_socket"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+    @property
+    def clearance_class(self) -> DataClass:
+        return DataClass(self.clearance)
+
+
+class Model(Row):
+    """A name that clients ask for, at one endpoint. The same name elsewhere is another way to the same model."""
+
+    name = models.CharField(max_length=128)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="models")
+    served_as = models.CharField(max_length=200)
+    size_class = models.CharField(max_length=16, choices=_words(SizeClass))
+    params_total_b = models.FloatField(null=True)
+    params_active_b = models.FloatField(null=True)
+    precision_bits = models.SmallIntegerField(null=True)
+    experts = models.IntegerField(null=True)
+    experts_active = models.IntegerField(null=True)
+    operations = ArrayField(models.CharField(max_length=32))
+    price_in = models.DecimalField(max_digits=12, decimal_places=6, null=True)  # euros per million tokens
+    price_cached = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    price_out = models.DecimalField(max_digits=12, decimal_places=6, null=True)
+    active = models.BooleanField(default=True)
+    position = models.IntegerField(default=100)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "name"], name="one_model_per_endpoint_and_name"),
+            models.CheckConstraint(
+                condition=Q(size_class__in=[one.value for one in SizeClass]), name="model_size_class_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(params_active_b__isnull=True) | Q(params_active_b__lte=F("params_total_b")),
+                name="model_active_parameters_are_part_of_the_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(experts_active__isnull=True) | Q(experts_active__lte=F("experts")),
+                name="model_active_experts_are_part_of_the_experts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Use(ScopedRow):
+    """A declared use: who, why, which data. The public assistant's is readable by everyone (migration 0002)."""
+
+    code = models.CharField(max_length=64, unique=True)
+    institution = models.ForeignKey("institutions.Institution", on_delete=models.PROTECT, related_name="+")
+    purpose = models.CharField(max_length=500)
+    data_class = models.SmallIntegerField()
+    ceiling = models.SmallIntegerField()
+    ai_act = models.CharField(max_length=16, choices=_words(AiAct))
+    shield = models.CharField(max_length=16, choices=_words(Shield))
+    assistant = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    models = ArrayField(models.CharField(max_length=128))  # last: from here on the name hides Django's module
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(data_class__gte=LOWEST, ceiling__lte=HIGHEST), name="use_classes_are_data_classes"
+            ),
+            models.CheckConstraint(condition=Q(data_class__lte=F("ceiling")), name="use_class_is_within_its_ceiling"),
+            models.CheckConstraint(
+                condition=Q(ai_act__in=[one.value for one in AiAct]), name="use_ai_act_level_is_known"
+            ),
+            models.CheckConstraint(condition=Q(shield__in=[one.value for one in Shield]), name="use_shield_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+    @property
+    def class_of_data(self) -> DataClass:
+        return DataClass(self.data_class)
+
+
+class ApiKey(ScopedRow):
+    """A key of a use: its digest and its first characters, never the key."""
+
+    use = models.ForeignKey(Use, on_delete=models.PROTECT, related_name="keys")
+    name = models.CharField(max_length=120)
+    prefix = models.CharField(max_length=16)
+    digest = models.BinaryField(max_length=32, unique=True)
+    operations = ArrayField(models.CharField(max_length=32))
+    person = models.ForeignKey("institutions.Person", null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
+                name="key_expires_after_it_is_created",
+            ),
+            models.CheckConstraint(
+                condition=Q(revoked_at__isnull=True) | Q(revoked_at__gte=F("created_at")),
+                name="key_is_revoked_after_it_is_created",
+            ),
+        ]
+        indexes = [models.Index(fields=["use", "created_at"], name="key_use_created")]
+
+    def __str__(self) -> str:
+        return self.prefix
+
+    def state(self, at: datetime) -> KeyState:
+        return key_state(expires_at=self.expires_at, revoked_at=self.revoked_at, at=at)
+
+
+ALL_OPERATIONS = [one.value for one in Operation]

@@ -1,0 +1,185 @@
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from proue.institutions.access import Actor
+from proue.institutions.rules import Right
+from proue.kernel.dataclass import DataClass
+from proue.supply.models import ApiKey, Endpoint, Model, Provider, Use
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """What anyone may know of one model at one endpoint. Neither address nor secret."""
+
+    name: str
+    endpoint: str
+    provider: str
+    country: str
+    hq_country: str
+    clearance: DataClass
+    generative: bool
+    internal: bool
+    size_class: str
+    operations: tuple[str, ...]
+    params_total_b: float | None
+    params_active_b: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The same with what the gateway needs. For `serving` and `metering` only: never in a page or an answer."""
+
+    name: str
+    served_as: str
+    endpoint: str
+    base_url: str
+    sealed_secret: bytes | None
+    provider: str
+    provider_name: str
+    country: str
+    hq_country: str
+    clearance: int
+    internal: bool
+    generative: bool
+    site: Mapping[str, Any]
+    hardware: Mapping[str, Any]
+    size_class: str
+    operations: tuple[str, ...]
+    params_total_b: float | None
+    params_active_b: float | None
+    precision_bits: int | None
+    experts: int | None
+    experts_active: int | None
+    created_at: datetime
+
+
+def offers() -> list[Offer]:
+    """Every active model at every active endpoint, in the order in which the gateway tries them."""
+    rows = (
+        Model.objects.filter(active=True, endpoint__active=True)
+        .select_related("endpoint__provider")
+        .order_by("endpoint__position", "position", "name", "endpoint__code")
+    )
+    return [_offer(row) for row in rows]
+
+
+def _offer(row: Model) -> Offer:
+    endpoint = row.endpoint
+    return Offer(
+        name=row.name,
+        served_as=row.served_as,
+        endpoint=endpoint.code,
+        base_url=endpoint.base_url,
+        sealed_secret=None if endpoint.sealed_secret is None else bytes(endpoint.sealed_secret),
+        provider=endpoint.provider.code,
+        provider_name=endpoint.provider.name,
+        country=endpoint.country,
+        hq_country=endpoint.provider.hq_country,
+        clearance=endpoint.clearance,
+        internal=endpoint.internal,
+        generative=endpoint.generative,
+        site=endpoint.site,
+        hardware=endpoint.hardware,
+        size_class=row.size_class,
+        operations=tuple(row.operations),
+        params_total_b=row.params_total_b,
+        params_active_b=row.params_active_b,
+        precision_bits=row.precision_bits,
+        experts=row.experts,
+        experts_active=row.experts_active,
+        created_at=row.created_at,
+    )
+
+
+def offered_models() -> list[OfferedModel]:
+    """A public register: where each model runs, and who runs it."""
+    return [
+        OfferedModel(
+            name=one.name,
+            endpoint=one.endpoint,
+            provider=one.provider_name,
+            country=one.country,
+            hq_country=one.hq_country,
+            clearance=DataClass(one.clearance),
+            generative=one.generative,
+            internal=one.internal,
+            size_class=one.size_class,
+            operations=one.operations,
+            params_total_b=one.params_total_b,
+            params_active_b=one.params_active_b,
+        )
+        for one in offers()
+    ]
+
+
+def addresses() -> list[tuple[str, str]]:
+    """(code, base_url) of every active endpoint, for our own examinations."""
+    return list(Endpoint.objects.filter(active=True).order_by("position", "code").values_list("code", "base_url"))
+
+
+def provider_by_code(code: str) -> Provider | None:
+    return Provider.objects.filter(code=code).first()
+
+
+def endpoint_by_code(code: str) -> Endpoint | None:
+    return Endpoint.objects.filter(code=code).select_related("provider").first()
+
+
+def model_names_of(endpoint: Endpoint) -> list[str]:
+    return list(Model.objects.filter(endpoint=endpoint, active=True).values_list("name", flat=True))
+
+
+def use_by_code(code: str) -> Use | None:
+    return Use.objects.filter(code=code).select_related("institution").first()
+
+
+def uses_for(actor: Actor) -> QuerySet[Use]:
+    """The declared uses of the actor's institutions, by institution then code."""
+    rows = Use.objects.filter(scope_id__in=actor.scopes).select_related("institution")
+    return rows.order_by("institution__name", "code")
+
+
+def keys_for(actor: Actor) -> QuerySet[ApiKey]:
+    """The actor's own keys, and all keys of the institutions where the actor reads or manages uses. Newest first."""
+    over = [
+        tie.institution_id
+        for tie in actor.ties
+        if tie.institution_id and (tie.gives(Right.MANAGE_USES) or tie.gives(Right.READ_USAGE))
+    ]
+    rows = ApiKey.objects.filter(Q(person_id=actor.person_id, person__isnull=False) | Q(use__institution_id__in=over))
+    return rows.select_related("use__institution", "person").order_by("-created_at")
+
+
+def assistant_use_for(actor: Actor) -> Use | None:
+    """The assistant's use of the actor's first institution that has one, else the public one."""
+    rows = list(Use.objects.filter(assistant=True).select_related("institution").order_by("created_at", "code"))
+    for uai in actor.institutions:
+        for use in rows:
+            if use.institution.uai == uai and use.data_class > DataClass.PUBLIC:
+                return use
+    return next((use for use in rows if use.data_class == DataClass.PUBLIC), None)
+
+
+def publishable_uses() -> Sequence[Use]:
+    """Every use of every institution: needs proue_system."""
+    return list(Use.objects.select_related("institution").order_by("institution__uai", "code"))
+
+
+def publishable_keys(at: datetime, *, expired_since: datetime) -> Sequence[ApiKey]:
+    """Keys that are not revoked and did not expire long ago: needs proue_system."""
+    alive = Q(expires_at__isnull=True) | Q(expires_at__gt=expired_since)
+    unrevoked = Q(revoked_at__isnull=True) | Q(revoked_at__gt=at)
+    return list(ApiKey.objects.filter(alive, unrevoked).order_by("digest"))
+
+
+def key_holding(digest: bytes) -> ApiKey | None:
+    return ApiKey.objects.filter(digest=digest).select_related("use").first()
+
+
+def names_of_keys(ids: Iterable[UUID]) -> dict[UUID, str]:
+    return dict(ApiKey.objects.filter(id__in=list(ids)).values_list("id", "name"))

@@ -1,0 +1,214 @@
+"""Providers, endpoints, models, declared uses, keys: what is allowed. Pure: no Django, no clock, no database."""
+
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Operation
+from proue.kernel.refusal import Refusal
+from proue.wire.seal import derive
+from proue.wire.token import KEY_PREFIX
+
+KEY_BYTES = 32
+SHOWN_CHARACTERS = 16  # of a key, kept to recognise it
+CHOSEN_SECRET_MIN = 8  # characters after the prefix, of a key that someone chose
+CHOSEN_SECRET_STRONG = 32
+SCHEMES = ("http://", "https://", "unix:/")
+SITE_KEYS = frozenset({"pue", "grid_zone", "water_l_per_kwh", "name"})
+HARDWARE_KEYS = frozenset(
+    {"gpu", "gpus", "cpu_w", "batch", "load", "lifetime_years", "machine_kg", "engine", "engine_version"}
+)
+CODE_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+MAX_CODE = 64
+
+
+class Shield(StrEnum):
+    """What happens to personal data found in a request."""
+
+    ALLOW = "allow"
+    MASK = "mask"
+    BLOCK = "block"
+    CLEARED_ONLY = "cleared-only"
+
+
+class AiAct(StrEnum):
+    MINIMAL = "minimal"
+    LIMITED = "limited"
+    HIGH = "high"
+
+
+class SizeClass(StrEnum):
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class KeyState(StrEnum):
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class BadCode(Refusal):
+    code = "supply.bad_code"
+
+
+class BadAddress(Refusal):
+    code = "endpoint.bad_address"
+
+
+class BadDescription(Refusal):
+    """A key or a value of `site`, `hardware` or a model's shape that we cannot read."""
+
+    code = "endpoint.bad_description"
+
+
+class BadCountry(Refusal):
+    code = "supply.bad_country"
+
+
+class UnknownWord(Refusal):
+    code = "supply.unknown_word"
+
+
+class CeilingBelowClass(Refusal):
+    code = "use.ceiling_below_class"
+
+
+class UseMovesInstitution(Refusal):
+    """A use's code belongs to the institution that declared it first."""
+
+    code = "use.moves_institution"
+
+
+class ExpiryInThePast(Refusal):
+    code = "key.expiry_in_the_past"
+
+
+class SecretTooWeak(Refusal):
+    code = "key.secret_too_weak"
+
+
+class KeyAlreadyHeld(Refusal):
+    """The same secret already opens another use."""
+
+    code = "key.already_held"
+
+
+class AlreadyRevoked(Refusal):
+    code = "key.already_revoked"
+
+
+def check_code(kind: str, code: str) -> str:
+    """Lower-case letters, digits, hyphens, dots: codes go into URLs, headers and file names."""
+    if 0 < len(code) <= MAX_CODE and set(code) <= CODE_ALPHABET and code[0].isalnum():
+        return code
+    raise BadCode(kind=kind, value=code)
+
+
+def check_country(code: str) -> str:
+    if len(code) == 2 and code.isascii() and code.isalpha() and code.isupper():
+        return code
+    raise BadCountry(value=code)
+
+
+def check_address(base_url: str) -> str:
+    """http(s)://host…/v1 or unix:/path.sock:/v1, without a password in it (a secret has its own place)."""
+    address = base_url.rstrip("/")
+    bare = address.split("://", 1)[-1]
+    if not address.startswith(SCHEMES) or any(mark.isspace() or mark in "?#" for mark in address):
+        raise BadAddress(value=_without_password(address))
+    if address.startswith("unix:") and ":/" not in address.removeprefix("unix:"):
+        raise BadAddress(value=address)
+    if not address.startswith("unix:") and ("@" in bare.split("/", 1)[0] or not bare.split("/", 1)[0]):
+        raise BadAddress(value=_without_password(address))
+    return address
+
+
+def _without_password(address: str) -> str:
+    return address.rsplit("@", 1)[-1]
+
+
+def check_description(kind: str, given: Mapping[str, object]) -> dict[str, object]:
+    """`site` and `hardware`: known keys; figures are positive numbers."""
+    known = {"site": SITE_KEYS, "hardware": HARDWARE_KEYS}[kind]
+    for key, value in given.items():
+        if key not in known:
+            raise BadDescription(kind=kind, key=key, value=None)
+        words = isinstance(value, str) and key in {"grid_zone", "name", "gpu", "engine", "engine_version"}
+        figure = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+        if not (words or (figure and key not in {"grid_zone", "name", "gpu"})):
+            raise BadDescription(kind=kind, key=key, value=value)
+    if _below_one(given.get("pue")):
+        raise BadDescription(kind=kind, key="pue", value=given["pue"])
+    return dict(given)
+
+
+def _below_one(value: object) -> bool:
+    return isinstance(value, int | float) and value < 1
+
+
+def operations_of(given: Sequence[str]) -> list[str]:
+    known = [one.value for one in Operation]
+    for word in given:
+        if word not in known:
+            raise UnknownWord(word=word, known=known)
+    return [word for word in known if word in given]
+
+
+def default_ceiling(data_class: DataClass, *, assistant: bool) -> DataClass:
+    """A request may raise its class up to here; the endpoint's clearance decides where it then goes.
+
+    What visitors of the public assistant write is public, whatever they claim.
+    """
+    return DataClass.PUBLIC if assistant and data_class is DataClass.PUBLIC else DataClass.RESTRICTED
+
+
+def check_ceiling(data_class: DataClass, ceiling: DataClass) -> None:
+    if ceiling < data_class:
+        raise CeilingBelowClass(data_class=data_class.code, ceiling=ceiling.code)
+
+
+def new_secret() -> str:
+    return KEY_PREFIX + urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
+
+
+def check_secret(secret: str) -> str:
+    """A key that someone chose: our prefix, and something after it. `is_short` says when that is little."""
+    own = secret.removeprefix(KEY_PREFIX)
+    if own == secret or len(own) < CHOSEN_SECRET_MIN or not secret.isascii() or not secret.isprintable() or " " in own:
+        raise SecretTooWeak(prefix=KEY_PREFIX, minimum=CHOSEN_SECRET_MIN)
+    return secret
+
+
+def is_short(secret: str) -> bool:
+    return len(secret.removeprefix(KEY_PREFIX)) < CHOSEN_SECRET_STRONG
+
+
+def shown_part(secret: str) -> str:
+    """What we keep to recognise a key: 16 characters, and never more than a quarter of a short secret."""
+    own = len(secret) - len(KEY_PREFIX)
+    return secret[: min(SHOWN_CHARACTERS, len(KEY_PREFIX) + own // 4)]
+
+
+def check_expiry(expires_at: datetime | None, at: datetime) -> None:
+    if expires_at is not None and expires_at <= at:
+        raise ExpiryInThePast(expires_at=expires_at)
+
+
+def key_state(*, expires_at: datetime | None, revoked_at: datetime | None, at: datetime) -> KeyState:
+    if revoked_at is not None and revoked_at <= at:
+        return KeyState.REVOKED
+    if expires_at is not None and expires_at <= at:
+        return KeyState.EXPIRED
+    return KeyState.ACTIVE
+
+
+def pseudonym(secret_key: str, person_id: UUID) -> str:
+    """How a person is called in grants, tokens and usage: stable here, and meaningless to whoever has not our key."""
+    return hmac.digest(derive(secret_key, "person/1"), person_id.bytes, "sha256").hex()[:32]
