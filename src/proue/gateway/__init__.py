@@ -1,0 +1,1 @@
+"""The data plane: serves and counts. Pure ASGI; knows only `wire` and `kernel`."""

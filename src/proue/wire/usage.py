@@ -26,7 +26,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
     high: int
 
 
-class Impact(msgspec.Struct, frozen=True):
+class Impact(msgspec.Struct, frozen=True, array_like=True):
     energy_uwh: Range
     ghg_marginal_ug: Range
     ghg_full_ug: Range
@@ -35,8 +35,10 @@ class Impact(msgspec.Struct, frozen=True):
     method: str
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Instants are Unix microseconds. `tokens_in` includes `tokens_in_cached`, `tokens_out` includes reasoning."""
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Written in order, so that a record is small: new fields go at the end, with a default.
+
+    Instants are Unix microseconds. `tokens_in` includes `tokens_in_cached`, `tokens_out` includes reasoning."""
 
     id: UUID
     request_id: str

@@ -1,0 +1,251 @@
+"""The ASGI application: which path is whose. `/v1` is ours whole, and never the portal's."""
+
+import asyncio
+import logging
+import posixpath
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from proue.gateway import auth, errors, portal
+from proue.gateway import body as bodies
+from proue.gateway.errors import Answer, GatewayError
+from proue.gateway.logs import AccessLog
+from proue.gateway.metrics import CONTENT_TYPE, exposition
+from proue.gateway.relay import Exchange, Means, admit
+from proue.gateway.request import Gone, Receive, Request, Scope, Send
+from proue.gateway.settings import Settings
+from proue.gateway.snapshot import Source
+from proue.kernel.ids import uuid7
+from proue.kernel.policy import Operation, reachable
+from proue.wire import token
+from proue.wire.snapshot import Grant, Model, Snapshot
+
+log = logging.getLogger("proue.gateway")
+
+OPERATIONS = {
+    "/v1/chat/completions": Operation.CHAT,
+    "/v1/completions": Operation.TEXT_COMPLETION,
+    "/v1/embeddings": Operation.EMBEDDINGS,
+}
+MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
+LOOPBACK = ("127.", "::1")
+CODES = ("public", "internal", "personal", "sensitive", "restricted")
+
+
+def is_ours(raw_path: str) -> bool:
+    """Whatever the disguise (dots, double slashes, escapes), a path that means /v1 is not the portal's."""
+    if raw_path.startswith("/v1"):
+        return True
+    plain = posixpath.normpath("/" + unquote(raw_path).lstrip("/"))
+    return plain == "/v1" or plain.startswith("/v1/")
+
+
+class App:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        source: Source,
+        means: Means,
+        access: AccessLog,
+        gauges: Callable[[], dict[str, float]],
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._means = means
+        self._access = access
+        self._gauges = gauges
+        self._portal = portal.Portal(settings, means.upstreams)
+        self._session_key = token.token_key(settings.secret_key, token.Session)
+        self._own: dict[str, Callable[[Request, Scope], Coroutine[Any, Any, Answer]]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        usage_id = uuid7()
+        request = Request(scope, receive, send, request_id=str(usage_id))
+        raw = scope["raw_path"].decode("latin-1")
+        operation = OPERATIONS.get(raw)
+        if operation is not None:
+            await self._engine(request, operation, usage_id)
+        elif raw in self._own:
+            await request.answer(await self._own[raw](request, scope))
+        elif is_ours(raw):
+            await self._list(request, raw)
+        else:
+            self._means.metrics.portal += 1
+            started = time.monotonic()
+            status = await self._portal.serve(request, scope)
+            self._line(request, status, started, path=request.path)
+
+    # --- requests to engines
+
+    async def _engine(self, request: Request, operation: Operation, usage_id: Any) -> None:
+        metrics, started = self._means.metrics, time.monotonic()
+        status, outcome, exchange = 499, "client_gone", None
+        metrics.in_flight += 1
+        try:
+            exchange = await self._admitted(request, operation, usage_id)
+            await exchange.run()
+            status, outcome = exchange.status or 499, exchange.outcome
+        except Gone:
+            pass
+        except GatewayError as error:
+            status, outcome = error.status, "refused"
+            await request.answer(errors.answer(error, english=request.english))
+        except Exception:
+            log.exception("request %s", request.id)
+            status, outcome = 500, "fault"
+            if exchange is None or not exchange.status:
+                await request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
+        finally:
+            metrics.in_flight -= 1
+            metrics.request(operation.value, status, outcome, time.monotonic() - started)
+            if self._access.enabled:
+                self._engine_line(request, status, outcome, started, exchange)
+
+    async def _admitted(self, request: Request, operation: Operation, usage_id: Any) -> Exchange:
+        _only(request, "POST")
+        if self._means.metrics.in_flight > self._settings.limits.in_flight:
+            raise GatewayError("gateway.busy")
+        snapshot, grant = self._grant(request)
+        limits = self._settings.limits
+        data = await request.body(limit=limits.body_bytes, seconds=limits.body_s)
+        asked = bodies.read(data, operation)
+        admitted = admit(snapshot, grant, asked, operation, request.headers.get(b"x-proue-data-class"), frozenset())
+        # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
+        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id)
+
+    def _grant(self, request: Request) -> tuple[Snapshot, Grant]:
+        snapshot = self._source.current
+        if snapshot.empty:
+            raise GatewayError("gateway.not_ready")
+        credential = auth.bearer(request.headers.get(b"authorization"))
+        now = time.time()
+        return snapshot, auth.grant_for(snapshot, credential, session_key=self._session_key, now=now)
+
+    # --- lists
+
+    async def _list(self, request: Request, raw: str) -> None:
+        started = time.monotonic()
+        try:
+            answer = self._listed(request, raw)
+        except GatewayError as error:
+            answer = errors.answer(error, english=request.english)
+        await request.answer(answer)
+        self._means.metrics.request("list", answer.status, "done", time.monotonic() - started)
+        self._line(request, answer.status, started, path=request.path)
+
+    def _listed(self, request: Request, raw: str) -> Answer:
+        if raw not in {MODELS, ME} and not raw.startswith(MODEL):
+            raise GatewayError("path.unknown")
+        _only(request, "GET")
+        snapshot, grant = self._grant(request)
+        _in_time(grant)
+        names = reachable(snapshot.routes, grant, request.headers.get(b"x-proue-data-class"))
+        if raw == ME:
+            return _json(_me(grant, names))
+        if raw == MODELS:
+            return _json({"object": "list", "data": [_model(snapshot.models[name]) for name in names]})
+        name = request.path[len(MODEL) :]
+        if name not in names:
+            raise GatewayError("model.unknown", param="model")
+        return _json(_model(snapshot.models[name]))
+
+    # --- for operators
+
+    async def _healthz(self, request: Request, scope: Scope) -> Answer:
+        return _json({"status": "ok"})
+
+    async def _readyz(self, request: Request, scope: Scope) -> Answer:
+        if self._source.current.empty:
+            return errors.answer(GatewayError("gateway.not_ready"), english=request.english)
+        return _json({"status": "ready", "database": self._source.connected, "versions": self._source.versions})
+
+    async def _metrics(self, request: Request, scope: Scope) -> Answer:
+        peer = scope["client"][0] if scope.get("client") else ""
+        given = request.headers.get(b"authorization", "")
+        wanted = self._settings.metrics_token
+        allowed = peer.startswith(LOOPBACK) and not self._behind_proxy(scope)
+        if not allowed and not (wanted and auth.same(given, f"Bearer {wanted}")):
+            return errors.answer(GatewayError("path.unknown"), english=request.english)
+        body = await asyncio.to_thread(exposition, self._means.metrics, self._gauges)
+        return Answer(200, [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(body))], body)
+
+    @staticmethod
+    def _behind_proxy(scope: Scope) -> bool:
+        """A proxy on this machine makes every stranger look like loopback."""
+        return any(name in {b"x-forwarded-for", b"forwarded", b"x-real-ip"} for name, _ in scope["headers"])
+
+    # --- the access line
+
+    def _engine_line(
+        self, request: Request, status: int, outcome: str, started: float, exchange: Exchange | None
+    ) -> None:
+        line = self._common(request, status, started)
+        line["outcome"] = outcome
+        if exchange is not None:
+            line |= exchange.names()
+        self._access.add(line)
+
+    def _line(self, request: Request, status: int, started: float, *, path: str) -> None:
+        if self._access.enabled:
+            self._access.add({**self._common(request, status, started), "path": path[:PATH_MAX]})
+
+    @staticmethod
+    def _common(request: Request, status: int, started: float) -> dict[str, Any]:
+        return {
+            "at": time.time(),
+            "level": "info",
+            "logger": "proue.access",
+            "request_id": request.id,
+            "method": request.method,
+            "status": status,
+            "ms": round((time.monotonic() - started) * 1000, 3),
+        }
+
+
+PATH_MAX = 200
+
+
+def _only(request: Request, method: str) -> None:
+    if request.method != method:
+        raise GatewayError("method.not_allowed", allow=method)
+
+
+def _in_time(grant: Grant) -> None:
+    """Lists admit nothing, so the policy is not asked; a key that is out of date lists nothing either."""
+    now = time.time()
+    if now < grant.not_before:
+        raise GatewayError("key.not_yet_valid")
+    if grant.expires_at is not None and now >= grant.expires_at:
+        raise GatewayError("key.expired")
+
+
+def _json(value: object) -> Answer:
+    body = msgspec.json.encode(value)
+    return Answer(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body)
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": model.created, "owned_by": model.owned_by}
+
+
+def _me(grant: Grant, names: list[str]) -> dict[str, Any]:
+    return {
+        "object": "me",
+        "use": grant.use,
+        "purpose": grant.purpose,
+        "institution": grant.institution,
+        "data_class": CODES[grant.data_class],
+        "ceiling": CODES[grant.ceiling],
+        "models": names,
+        "budgets": [],
+        "expires_at": grant.expires_at,
+    }

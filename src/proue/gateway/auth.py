@@ -1,0 +1,54 @@
+"""Who asks: a key's digest or a session token, against the snapshot. No clock, no I/O."""
+
+import hmac
+
+import msgspec
+
+from proue.gateway.errors import GatewayError
+from proue.wire import token
+from proue.wire.snapshot import Grant, Snapshot
+
+MAX_KEY = 256
+BEARER = "bearer "
+
+
+def bearer(header: str | None) -> str:
+    if header is None or not header.strip():
+        raise GatewayError("key.missing")
+    if not header[: len(BEARER)].lower() == BEARER:
+        raise GatewayError("key.missing")
+    return header[len(BEARER) :].strip()
+
+
+def grant_for(snapshot: Snapshot, credential: str, *, session_key: bytes, now: float) -> Grant:
+    """Raises GatewayError. Expiry of a key is the policy's to judge; expiry of a token is the token's."""
+    if credential.startswith(token.SESSION_PREFIX):
+        return _session_grant(snapshot, credential, session_key, now)
+    if len(credential) > MAX_KEY:
+        raise GatewayError("key.unknown")
+    grant = snapshot.grants.get(token.key_digest(credential))
+    if grant is None:
+        raise GatewayError("key.unknown")
+    return grant
+
+
+def _session_grant(snapshot: Snapshot, credential: str, key: bytes, now: float) -> Grant:
+    try:
+        session = token.verify(key, credential, token.Session, now=now)
+    except token.BadToken as bad:
+        raise GatewayError(bad.code) from None
+    grant = snapshot.uses.get(session.use)
+    if grant is None:
+        raise GatewayError("token.invalid")
+    return msgspec.structs.replace(
+        grant,
+        key_id="",
+        ceiling=min(grant.ceiling, session.ceiling),
+        person=session.person,
+        access_scopes=session.access_scopes,
+        expires_at=min(session.expires_at, grant.expires_at or session.expires_at),
+    )
+
+
+def same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())

@@ -1,0 +1,273 @@
+"""Every refusal that a client of `/v1` may meet: code → status, French, English. The shape is OpenAI's."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+RETRY_MS = 1000
+
+
+class Sentence(NamedTuple):
+    status: int
+    french: str
+    english: str
+
+
+class Answer(NamedTuple):
+    """A whole answer: what `send` needs."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class GatewayError(Exception):
+    """A request that ends here. `definitive`: asking again would change nothing."""
+
+    def __init__(
+        self, code: str, *, param: str | None = None, definitive: bool | None = None, status: int | None = None,
+        **details: object,
+    ) -> None:  # fmt: skip
+        super().__init__(code)
+        self.code = code
+        self.param = param
+        self.details = details
+        self.status = status or SENTENCES.get(code, UNKNOWN).status
+        self.definitive = self.status < 500 and self.status != 429 if definitive is None else definitive
+
+
+SENTENCES: dict[str, Sentence] = {
+    "key.missing": Sentence(
+        401,
+        "Aucune clé n’accompagne cette requête : envoyez l’en-tête « Authorization: Bearer sk-proue-… ».",
+        "No key came with this request: send the header “Authorization: Bearer sk-proue-…”.",
+    ),
+    "key.unknown": Sentence(
+        401,
+        "Cette clé n’est pas connue : elle a pu être révoquée ou mal copiée. Créez-en une autre dans Proue.",
+        "This key is not known: it may have been revoked or mistyped. Create another one in Proue.",
+    ),
+    "key.not_yet_valid": Sentence(
+        401, "Cette clé n’est pas encore en service.", "This key is not in service yet."
+    ),
+    "key.expired": Sentence(
+        401,
+        "Cette clé a expiré : créez-en une autre dans Proue.",
+        "This key has expired: create another one in Proue.",
+    ),
+    "key.operation_not_allowed": Sentence(
+        403,
+        "Cette clé ne permet pas cette opération : demandez-la à la personne qui gère l’usage.",
+        "This key does not allow this operation: ask whoever manages its use.",
+    ),
+    "token.invalid": Sentence(
+        401,
+        "Ce jeton de session n’est pas valide : rechargez la page.",
+        "This session token is not valid: reload the page.",
+    ),
+    "token.expired": Sentence(
+        401,
+        "Votre session a expiré : rechargez la page.",
+        "Your session has expired: reload the page.",
+    ),
+    "model.unknown": Sentence(
+        404,
+        "Ce modèle n’existe pas, ou votre usage ne l’ouvre pas : GET /v1/models donne ceux que vous pouvez demander.",
+        "This model does not exist, or your use does not open it: GET /v1/models lists those you may ask for.",
+    ),
+    "model.missing": Sentence(
+        400, "Le champ « model » manque.", "The field “model” is missing."
+    ),
+    "model.operation_not_supported": Sentence(
+        400, "Ce modèle ne sait pas faire cette opération.", "This model does not support this operation."
+    ),
+    "class.unknown": Sentence(
+        400,
+        "Cette classe de données n’existe pas : public, internal, personal, sensitive ou restricted.",
+        "This data class does not exist: public, internal, personal, sensitive or restricted.",
+    ),
+    "class.undecidable": Sentence(
+        403,
+        "La classe de données de cet usage ne peut pas être établie : rien n’a été transmis.",
+        "The data class of this use cannot be decided: nothing was sent.",
+    ),
+    "class.above_use": Sentence(
+        403,
+        "Ces données dépassent ce que votre usage déclare : rien n’a été transmis.",
+        "This data is above what your use declares: nothing was sent.",
+    ),
+    "class.above_clearance": Sentence(
+        403,
+        "Aucune machine qui sert ce modèle ne peut recevoir ces données : rien n’a été transmis.",
+        "No machine that serves this model may receive this data: nothing was sent.",
+    ),
+    "endpoint.none_left": Sentence(
+        503,
+        "Aucune machine ne peut répondre pour l’instant : réessayez dans un moment.",
+        "No machine can answer right now: try again in a moment.",
+    ),
+    "request.malformed": Sentence(
+        400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
+    ),
+    "request.too_large": Sentence(
+        413,
+        "Le corps de la requête dépasse {limit} Mo.",
+        "The body of the request is larger than {limit} MB.",
+    ),
+    "request.head": Sentence(
+        400, "Cette requête HTTP est mal formée ou trop longue.", "This HTTP request is malformed or too long."
+    ),
+    "request.too_slow": Sentence(
+        408, "Le corps de la requête n’est pas arrivé à temps.", "The body of the request did not arrive in time."
+    ),
+    "request.encoding": Sentence(
+        415,
+        "Le corps de la requête doit être envoyé sans compression.",
+        "The body of the request must be sent uncompressed.",
+    ),
+    "path.unknown": Sentence(
+        404, "Cette adresse n’existe pas.", "There is nothing at this address."
+    ),
+    "method.not_allowed": Sentence(
+        405, "Cette adresse se demande avec {allow}.", "This address is asked for with {allow}."
+    ),
+    "gateway.not_ready": Sentence(
+        503,
+        "La passerelle démarre : réessayez dans un instant.",
+        "The gateway is starting: try again in an instant.",
+    ),
+    "gateway.busy": Sentence(
+        503,
+        "La passerelle sert déjà autant de requêtes qu’elle peut : réessayez dans un instant.",
+        "The gateway is already serving as many requests as it can: try again in an instant.",
+    ),
+    "gateway.stopping": Sentence(
+        503, "La passerelle redémarre : relancez votre demande.", "The gateway is restarting: ask again."
+    ),
+    "gateway.fault": Sentence(
+        500,
+        "La passerelle a rencontré un défaut : signalez-le avec l’identifiant de la requête.",
+        "The gateway met a fault: report it with the request’s identifier.",
+    ),
+    "journal.full": Sentence(
+        503,
+        "La passerelle ne peut plus rien compter, donc ne transmet plus rien : prévenez la personne qui l’exploite.",
+        "The gateway can no longer count, so it no longer serves: tell whoever operates it.",
+    ),
+    "endpoint.misconfigured": Sentence(
+        502,
+        "La machine qui sert ce modèle est mal déclarée : prévenez la personne qui exploite la passerelle.",
+        "The machine that serves this model is badly declared: tell whoever operates the gateway.",
+    ),
+    "upstream.unreachable": Sentence(
+        503,
+        "La machine qui sert ce modèle ne répond pas : réessayez dans un moment.",
+        "The machine that serves this model does not answer: try again in a moment.",
+    ),
+    "upstream.busy": Sentence(
+        503,
+        "La machine qui sert ce modèle est saturée : réessayez dans un moment.",
+        "The machine that serves this model is saturated: try again in a moment.",
+    ),
+    "upstream.too_slow": Sentence(
+        504,
+        "La machine qui sert ce modèle n’a pas répondu à temps : réessayez, ou demandez une réponse plus courte.",
+        "The machine that serves this model did not answer in time: try again, or ask for a shorter answer.",
+    ),
+    "upstream.dead": Sentence(
+        502,
+        "La machine s’est arrêtée avant la fin de sa réponse : ce que vous avez reçu est incomplet.",
+        "The machine stopped before the end of its answer: what you received is incomplete.",
+    ),
+    "upstream.malformed": Sentence(
+        502,
+        "La machine qui sert ce modèle a donné une réponse illisible.",
+        "The machine that serves this model gave an unreadable answer.",
+    ),
+    "upstream.too_large": Sentence(
+        502,
+        "La réponse de la machine dépasse ce que la passerelle transmet : demandez-en moins à la fois.",
+        "The machine’s answer is larger than the gateway relays: ask for less at a time.",
+    ),
+    "upstream.unauthorized": Sentence(
+        502,
+        "La machine refuse la clé de Proue, pas la vôtre : prévenez la personne qui exploite la passerelle.",
+        "The machine refuses Proue’s key, not yours: tell whoever operates the gateway.",
+    ),
+    "upstream.error": Sentence(
+        502,
+        "La machine qui sert ce modèle a répondu par une erreur ({code_seen}).{said}",
+        "The machine that serves this model answered with an error ({code_seen}).{said}",
+    ),
+}  # fmt: skip
+UNKNOWN = Sentence(500, "Cette requête n’a pas pu aboutir.", "This request could not be completed.")
+
+TYPES = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 429: "rate_limit_error"}
+
+
+def type_of(status: int) -> str:
+    if status in TYPES:
+        return TYPES[status]
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def prefers_english(accept_language: str) -> bool:
+    """French unless English is asked for first. A reading of RFC 9110 §12.5.4 that is enough for two languages."""
+    best: dict[str, float] = {"fr": 0.0, "en": 0.0}
+    for part in accept_language.split(","):
+        tag, _, parameters = part.strip().partition(";")
+        primary = tag.split("-", 1)[0].strip().lower()
+        if primary in best:
+            best[primary] = max(best[primary], _quality(parameters))
+    return best["en"] > best["fr"]
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def sentence(error: GatewayError, *, english: bool) -> str:
+    known = SENTENCES.get(error.code, UNKNOWN)
+    text = known.english if english else known.french
+    return text.format(**error.details) if error.details else text
+
+
+def payload(error: GatewayError, *, english: bool) -> bytes:
+    body = {
+        "message": sentence(error, english=english),
+        "type": type_of(error.status),
+        "code": error.code,
+        "param": error.param,
+    }
+    return msgspec.json.encode({"error": body})
+
+
+def in_band(error: GatewayError, *, english: bool) -> bytes:
+    """For a stream that has begun. Starts with a newline: the event before it may have been cut."""
+    return b"\n\ndata: " + payload(error, english=english) + b"\n\n"
+
+
+def answer(error: GatewayError, *, english: bool, extra: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    body = payload(error, english=english)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *extra,
+    ]
+    if error.definitive:
+        headers.append((b"x-should-retry", b"false"))
+    elif error.status in {429, 503} and not any(name.startswith(b"retry-after") for name, _ in headers):
+        headers.append((b"retry-after-ms", str(RETRY_MS).encode()))
+        headers.append((b"retry-after", str(-(-RETRY_MS // 1000)).encode()))
+    if error.status == 405:
+        headers.append((b"allow", str(error.details["allow"]).encode()))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Answer(error.status, headers, body)

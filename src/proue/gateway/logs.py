@@ -1,0 +1,82 @@
+"""JSON lines on standard error. Access lines wait in a bounded list and are written by a thread: a slow reader of the
+log loses lines (they are counted), never delays an answer."""
+
+import json
+import logging
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+FLUSH_S = 0.1
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("asyncio", "psycopg", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel("WARNING")
+    logging.getLogger("uvicorn.error").setLevel("ERROR")
+
+
+class AccessLog:
+    def __init__(self, *, enabled: bool, limit: int, handle: int = 2) -> None:
+        self.enabled = enabled
+        self.lost = 0
+        self._limit = limit
+        self._handle = handle
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._encode = msgspec.json.Encoder().encode
+        self._thread = threading.Thread(target=self._write_for_ever, name="access-log", daemon=True)
+        if enabled:
+            self._thread.start()
+
+    def add(self, line: dict[str, Any]) -> None:
+        data = self._encode(line)
+        with self._lock:
+            if self._size + len(data) > self._limit:
+                self.lost += 1
+                return
+            self._lines.append(data)
+            self._size += len(data) + 1
+
+    def _write_for_ever(self) -> None:
+        while not self._ended.wait(FLUSH_S):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+        data = b"".join([line + b"\n" for line in lines])
+        while data:
+            try:
+                data = data[os.write(self._handle, data) :]
+            except OSError:
+                return
+
+    def end(self) -> None:
+        if self.enabled:
+            self._ended.set()
+            self._thread.join(1.0)
+            self._write()

@@ -1,0 +1,179 @@
+"""The process: settings, journal, snapshot, server; and with several workers, the parent that keeps them alive."""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+import uvloop
+
+from proue.gateway import logs, server
+from proue.gateway.app import App
+from proue.gateway.journal import Journal, Spool
+from proue.gateway.metrics import Metrics
+from proue.gateway.relay import Means
+from proue.gateway.route import Routes
+from proue.gateway.settings import BadSetting, Settings, settings_from_env
+from proue.gateway.shipping import Shipper
+from proue.gateway.snapshot import Source
+from proue.gateway.tasks import spawn, stop
+from proue.gateway.upstream import Upstreams
+from proue.wire import token
+
+log = logging.getLogger("proue.gateway")
+
+SHIP_AT_END_S = 3.0
+FIRST_SNAPSHOT_S = 1.0  # the port opens at once when the snapshot is there, else after this wait
+WORKER = "--worker"
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
+STEADY_S = 60.0
+STOP_S = 20.0
+PR_SET_PDEATHSIG = 1
+
+
+def run(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT; then 0."""
+    logs.configure(settings.log_level)
+    try:
+        return uvloop.run(_serve(settings))
+    except OSError as error:
+        log.error("gateway: %s", error)  # noqa: TRY400 - one sentence for whoever starts it
+        raise BadSetting(_why(settings, error)) from None
+
+
+def _why(settings: Settings, error: OSError) -> str:
+    where = error.filename or f"{settings.host}:{settings.port}"
+    return f"La passerelle ne peut pas démarrer ({where} : {error.strerror})."
+
+
+async def _serve(settings: Settings) -> int:
+    limits = settings.limits
+    settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    socket = server.listen(settings.host, settings.port, share=settings.share_port)
+    spool = Spool.claim(settings.spool_dir)
+    journal = Journal(spool, limit=limits.spool_bytes)
+    source = Source(
+        database_url=settings.database_url,
+        secret_key=settings.secret_key,
+        copy=settings.spool_dir / "snapshot.bin",
+    )
+    shipper = Shipper(journal, spool, settings.database_url) if settings.database_url else None
+    upstreams, metrics = Upstreams(limits), Metrics()
+    access = logs.AccessLog(enabled=settings.log_level in {"debug", "info"}, limit=limits.log_bytes)
+
+    def gauges() -> dict[str, float]:
+        in_use, idle = upstreams.connections()
+        age = time.time() - source.current.published_at if source.current.published_at else -1.0
+        return {
+            "snapshot_age_seconds": age,
+            "database_up": float(source.connected),
+            "spool_bytes": float(journal.spool_bytes),
+            "journal_in_flight": float(journal.in_flight),
+            "usage_shipped": float(shipper.shipped if shipper else 0),
+            "usage_rejected": float(shipper.rejected if shipper else 0),
+            "upstream_connections_in_use": float(in_use),
+            "upstream_connections_idle": float(idle),
+            "access_lines_lost": float(access.lost),
+        }
+
+    means = Means(
+        upstreams=upstreams,
+        routes=Routes(settings.secret_key),
+        journal=journal,
+        metrics=metrics,
+        limits=limits,
+        assertion_key=token.token_key(settings.secret_key, token.Assertion),
+    )
+    app = App(settings, source=source, means=means, access=access, gauges=gauges)
+    http = server.make_server(app, limits)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, http, "should_exit", True)
+    following = spawn(source.run(), name="snapshot")
+    others = [
+        spawn(upstreams.sweep(), name="pool-sweep"),
+        spawn(http.close_late_heads(limits.head_s), name="late-heads"),
+    ]
+    shipping = spawn(shipper.run(), name="shipper") if shipper else None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_SNAPSHOT_S):
+            await source.loaded.wait()
+    log.info("gateway on %s:%d", *socket.getsockname()[:2])
+    try:
+        await http.serve(sockets=[socket])
+    finally:
+        await stop(following, *others, *([shipping] if shipping else []))
+        if shipper is not None:
+            await shipper.finish(SHIP_AT_END_S)
+        upstreams.close()
+        journal.end()
+        spool.release()
+        access.end()
+    return 0
+
+
+# --- several workers on one port
+
+
+def main(workers: int = 1) -> None:
+    """`python -m proue.gateway`, and `proue gateway --workers N`."""
+    settings = settings_from_env()
+    if workers == 1:
+        sys.exit(run(settings))
+    sys.exit(_keep(settings, [sys.executable, "-m", "proue.gateway", WORKER], workers))
+
+
+def worker() -> None:
+    sys.exit(run(msgspec.structs.replace(settings_from_env(), share_port=True)))
+
+
+def _keep(settings: Settings, argv: Sequence[str], count: int) -> int:
+    """Starts the workers, starts again those that die, stops them all; they die with us (PR_SET_PDEATHSIG)."""
+    logs.configure(settings.log_level)
+    with contextlib.closing(server.listen(settings.host, settings.port, share=False)):
+        pass  # with SO_REUSEPORT alone a taken port would be shared in silence
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, _frame: stopping.append(signum))
+    libc = ctypes.CDLL(None)
+
+    def die_with_parent() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(argv, preexec_fn=die_with_parent)  # noqa: PLW1509, S603 - one thread, our own command
+
+    workers = [start() for _ in range(count)]
+    backoff, again_at = BACKOFF_FIRST_S, 0.0
+    while not stopping:
+        time.sleep(0.1)
+        dead = [rank for rank, process in enumerate(workers) if process.poll() is not None]
+        now = time.monotonic()
+        if not dead:
+            if now - again_at > STEADY_S:
+                backoff = BACKOFF_FIRST_S
+        elif now >= again_at:
+            for rank in dead:
+                log.error("worker %d ended with %s, started again", rank, workers[rank].returncode)
+                workers[rank] = start()
+            again_at, backoff = now + backoff, min(backoff * 2, BACKOFF_MAX_S)
+    return _stop_workers(workers)
+
+
+def _stop_workers(workers: Sequence["subprocess.Popen[bytes]"]) -> int:
+    for process in workers:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    for process in workers:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    return max((abs(process.returncode) for process in workers), default=0)

@@ -1,0 +1,394 @@
+"""One admitted request, from the journal's `opened` to its `closed`: exactly one Usage, however it ends."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from proue.gateway import body as bodies
+from proue.gateway import errors, meter, route
+from proue.gateway.body import Asked
+from proue.gateway.errors import GatewayError
+from proue.gateway.journal import Journal, Ticket
+from proue.gateway.meter import Counts
+from proue.gateway.metrics import Metrics
+from proue.gateway.request import Gone, Request
+from proue.gateway.route import Misconfigured, Routes
+from proue.gateway.settings import Limits
+from proue.gateway.sse import Scanner
+from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
+from proue.kernel.policy import Admit, Operation, Refuse, decide
+from proue.wire import token
+from proue.wire.snapshot import Grant, Snapshot, Target
+from proue.wire.usage import Outcome, Usage
+
+log = logging.getLogger("proue.gateway")
+
+PROGRESS_S = 1.0  # how much of a stream's count a killed gateway may lose
+JSON = b"application/json"
+EVENTS = b"text/event-stream"
+RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
+SAID_MAX = 500  # characters of an engine's own words in our sentence
+OK, CLIENT_ERROR, UNAUTHORIZED = 200, 400, 401
+
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every request shares."""
+
+    upstreams: Upstreams
+    routes: Routes
+    journal: Journal
+    metrics: Metrics
+    limits: Limits
+    assertion_key: bytes
+
+
+def admit(
+    snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation, wanted: str | None, tried: frozenset[str]
+) -> Admit:
+    """Raises GatewayError. A fallback asks again: what may not be decided is not sent."""
+    decision = decide(
+        snapshot.routes,
+        grant,
+        model=asked.model,
+        operation=operation,
+        asked_class=wanted,
+        max_tokens=asked.reserve,
+        now=time.time(),
+        tried=tried,
+    )
+    if isinstance(decision, Refuse):
+        raise GatewayError(decision.code, param=decision.param, definitive=decision.definitive, status=decision.status)
+    return decision
+
+
+class Exchange:
+    """The state of one admitted request."""
+
+    def __init__(
+        self, means: Means, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation,
+        admitted: Admit, usage_id: UUID,
+    ) -> None:  # fmt: skip
+        self._means = means
+        self._request = request
+        self._snapshot = snapshot
+        self._grant = grant
+        self._asked = asked
+        self._operation = operation
+        self._wanted = request.headers.get(b"x-proue-data-class")
+        self._admitted = admitted
+        self._id = usage_id
+        self._opened = time.monotonic()
+        self._deadline = self._opened + means.limits.total_s
+        self._opened_us = time.time_ns() // 1000
+        self._counts = Counts(tokens_in=asked.tokens_in_estimate)
+        self._outcome = Outcome.INTERRUPTED
+        self._first_byte_us: int | None = None
+        self._begun = False  # our status has been sent
+        self.status = 0
+
+    @property
+    def target(self) -> Target:
+        target = self._admitted.target
+        assert isinstance(target, Target)
+        return target
+
+    @property
+    def outcome(self) -> str:
+        return self._outcome.value
+
+    def names(self) -> dict[str, object]:
+        return {
+            "use": self._grant.use,
+            "model": self._asked.model,
+            "endpoint": self.target.endpoint,
+            "tokens_in": self._counts.tokens_in,
+            "tokens_out": self._counts.tokens_out,
+        }
+
+    async def run(self) -> None:
+        ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+        try:
+            await self._serve(ticket)
+        finally:
+            self._means.journal.close(ticket, self._usage())
+            self._count()
+
+    async def _serve(self, ticket: Ticket) -> None:
+        try:
+            connection, pool = await self._open()
+            try:
+                await self._relay(connection, ticket)
+            finally:
+                self._request.link.forget()
+                pool.release(connection)
+        except (ClientGone, Gone):
+            self._outcome = Outcome.CLIENT_GONE
+        except UpstreamFailed as failed:
+            await self._failed(failed)
+        except asyncio.CancelledError:  # the gateway stops and this answer outlasted the drain
+            await self._end_badly(GatewayError("gateway.stopping"))
+        except GatewayError as error:
+            self._outcome = Outcome.UPSTREAM_ERROR
+            await self._end_badly(error)
+
+    # --- towards the engine
+
+    async def _open(self) -> tuple[Connection, Pool]:
+        """The first endpoint that answers anything at all; the policy is asked again for each."""
+        tried: frozenset[str] = frozenset()
+        while True:
+            try:
+                return await self._ask()
+            except (Unreachable, Misconfigured) as error:
+                log.warning("endpoint %s: %s", self.target.endpoint, error or "no answer")
+                tried |= {self.target.endpoint}
+                self._admitted = self._again(tried, error)
+
+    def _again(self, tried: frozenset[str], last: Exception) -> Admit:
+        try:
+            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried)
+        except GatewayError as error:
+            if error.code != "endpoint.none_left":
+                raise
+            self._counts = Counts(tokens_in=0, estimated=False)  # nothing ever left
+            if isinstance(last, Misconfigured):
+                raise GatewayError("endpoint.misconfigured") from None
+            raise GatewayError("upstream.unreachable") from None
+
+    async def _ask(self) -> tuple[Connection, Pool]:
+        target, asked, request = self.target, self._asked, self._request
+        way = self._means.routes.route(target, self._operation)
+        content = bodies.write(asked, target.served_as)
+        head = route.head(
+            way,
+            size=len(content),
+            request_id=request.id,
+            stream=asked.stream,
+            traceparent=request.headers.get(b"traceparent", ""),
+            extra=self._assertion() if target.internal else (),
+        )
+        pool = self._means.upstreams.pool(way.origin)
+        connection = await ask(
+            pool, head, content, watch=request.link.watch, seconds=self._left(self._means.limits.first_byte_s)
+        )
+        return connection, pool
+
+    def _assertion(self) -> list[tuple[bytes, str]]:
+        """For whom an engine of ours answers. Nothing of the kind leaves to others."""
+        grant = self._grant
+        statement = token.Assertion(
+            use=grant.use,
+            institution=grant.institution,
+            person=grant.person,
+            access_scopes=grant.access_scopes,
+            data_class=int(self._admitted.data_class),
+            request_id=self._request.id,
+            usage_id=str(self._id),
+            expires_at=time.time() + token.ASSERTION_SECONDS,
+        )
+        return [(b"x-proue-assertion", token.sign(self._means.assertion_key, statement))]
+
+    def _left(self, seconds: float) -> float:
+        return min(seconds, self._deadline - time.monotonic())
+
+    # --- towards the client
+
+    async def _relay(self, connection: Connection, ticket: Ticket) -> None:
+        status = connection.status
+        if status != OK:
+            await self._relay_error(connection)
+        elif self._asked.stream and (connection.header(b"content-type") or b"").startswith(EVENTS):
+            await self._relay_stream(connection, ticket)
+        else:
+            await self._relay_whole(connection)
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self._begun = True
+        said = [
+            *headers,
+            (b"x-request-id", self._request.id.encode()),
+            (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
+            (b"x-proue-route-reason", self._admitted.reason.encode("ascii", "replace")),
+        ]
+        await self._request.send({"type": "http.response.start", "status": status, "headers": said})
+
+    async def _send(self, data: bytes, *, more: bool) -> None:
+        await self._request.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _relay_stream(self, connection: Connection, ticket: Ticket) -> None:
+        limits, link = self._means.limits, self._request.link
+        scanner = Scanner(wants_usage=self._asked.wants_usage, impacts=self._impacts, limit=limits.event_bytes)
+        await self._start(
+            OK, [(b"content-type", EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        )
+        noted = time.monotonic()
+        try:
+            while block := await connection.read(self._left(limits.idle_s)):
+                if self._first_byte_us is None:
+                    self._first_byte_us = self._elapsed_us()
+                passed = scanner.feed(block)
+                if passed:
+                    await self._send(passed, more=True)
+                if link.gone:  # the server swallows writes to a closed socket: we must look ourselves
+                    raise ClientGone
+                now = time.monotonic()
+                if now - noted >= PROGRESS_S:
+                    noted = now
+                    self._means.journal.progress(ticket, scanner.chunks, time.time_ns() // 1000)
+            rest = scanner.finish()
+            if not scanner.complete and not scanner.error:
+                raise UpstreamFailed  # a clean end of the connection is not the end of an answer
+        finally:
+            self._counts.tokens_out = max(scanner.chunks - 1, 0)  # the first chunk carries only a role
+            if scanner.usage is not None:
+                self._counts.told(scanner.usage)
+        self._outcome = Outcome.UPSTREAM_ERROR if scanner.error else Outcome.DONE
+        await self._send(rest, more=False)
+
+    async def _relay_whole(self, connection: Connection) -> None:
+        limits = self._means.limits
+        self._first_byte_us = self._elapsed_us()
+        answer = await self._read_whole(connection, limits.answer_bytes)
+        self._counts.tokens_out = 0 if self._operation is Operation.EMBEDDINGS else bodies.estimate_tokens(len(answer))
+        kind = connection.header(b"content-type") or JSON
+        headers = [(b"content-type", kind)]
+        encoding = connection.header(b"content-encoding")
+        if encoding is not None:  # we asked for none: it passes unread, and is counted by its size
+            headers.append((b"content-encoding", encoding))
+        else:
+            answer = self._with_impacts(answer)
+        self._outcome = Outcome.DONE
+        await self._start(OK, [*headers, (b"content-length", str(len(answer)).encode())])
+        await self._send(answer, more=False)
+        if self._request.link.gone:
+            self._outcome = Outcome.CLIENT_GONE
+
+    def _with_impacts(self, answer: bytes) -> bytes:
+        try:
+            fields, usage = meter.usage_in(answer)
+        except msgspec.MsgspecError:
+            raise GatewayError("upstream.malformed") from None
+        if usage is None:
+            return answer
+        self._counts.told(usage)
+        return meter.splice(answer, fields, usage, self._impacts(usage))
+
+    async def _read_whole(self, connection: Connection, limit: int) -> bytes:
+        parts, size = [], 0
+        while block := await connection.read(self._left(self._means.limits.idle_s)):
+            size += len(block)
+            if size > limit:
+                raise GatewayError("upstream.too_large")
+            parts.append(block)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _impacts(self, usage: dict[str, Any]) -> dict[str, Any]:
+        self._counts.told(usage)
+        return meter.impacts_json(self._impact())
+
+    # --- when it goes wrong
+
+    async def _relay_error(self, connection: Connection) -> None:
+        """A refusal in OpenAI's shape passes as it is; any other is said in our words, around the engine's own."""
+        status = connection.status
+        self._outcome = Outcome.UPSTREAM_ERROR
+        self._counts = Counts(tokens_in=0, estimated=False)
+        if status < CLIENT_ERROR:  # a redirect is never followed, and another success is not one that we understand
+            raise GatewayError("upstream.malformed")
+        if status == UNAUTHORIZED:
+            raise GatewayError("upstream.unauthorized")
+        answer = await self._read_whole(connection, self._means.limits.error_bytes)
+        retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
+        said = _spoken(answer)
+        if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):
+            await self._start(status, [(b"content-type", JSON), (b"content-length", b"%d" % len(answer)), *retry])
+            await self._send(answer, more=False)
+            return
+        error = GatewayError("upstream.error", status=status, code_seen=status, said=_words(said))
+        await self._answer(error, retry)
+
+    async def _failed(self, failed: UpstreamFailed) -> None:
+        self._outcome = Outcome.UPSTREAM_DEAD if self._first_byte_us is not None else Outcome.UPSTREAM_ERROR
+        await self._end_badly(GatewayError(failed.code, definitive=False))
+
+    async def _end_badly(self, error: GatewayError) -> None:
+        """Before our status: a plain error. After it: an error inside the stream, and no [DONE]."""
+        if self._begun:
+            await self._send(errors.in_band(error, english=self._request.english), more=False)
+        else:
+            await self._answer(error)
+
+    async def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+        whole = errors.answer(error, english=self._request.english, extra=extra or ())
+        await self._start(whole.status, whole.headers)
+        await self._send(whole.body, more=False)
+
+    # --- what it used
+
+    def _elapsed_us(self) -> int:
+        return int((time.monotonic() - self._opened) * 1e6)
+
+    def _impact(self) -> Any:
+        return meter.impact_of(self.target.coefficients, self._counts, time.monotonic() - self._opened)
+
+    def _usage(self, *, reserved: int | None = None) -> Usage:
+        """With `reserved`: what the journal says if this process dies now."""
+        grant, counts, target = self._grant, self._counts, self.target
+        opening = reserved is not None
+        return Usage(
+            id=self._id,
+            request_id=self._request.id,
+            opened_us=self._opened_us,
+            closed_us=self._opened_us if opening else self._opened_us + self._elapsed_us(),
+            institution=grant.institution,
+            use_id=grant.use_id,
+            key_id=grant.key_id,
+            model=self._asked.model,
+            endpoint=target.endpoint,
+            operation=self._operation.value,
+            data_class=int(self._admitted.data_class),
+            outcome=self._outcome,
+            person=grant.person,
+            served_as=target.served_as,
+            stream=self._asked.stream,
+            status=self.status,
+            tokens_in=counts.tokens_in,
+            tokens_in_cached=counts.tokens_in_cached,
+            tokens_out=reserved or 0 if opening else counts.tokens_out,
+            tokens_reasoning=counts.tokens_reasoning,
+            estimated=counts.estimated,
+            first_byte_us=self._first_byte_us,
+            impact=None if opening else self._impact(),
+        )
+
+    def _count(self) -> None:
+        metrics, operation = self._means.metrics, self._operation.value
+        metrics.tokens["input"] += self._counts.tokens_in
+        metrics.tokens["input_cached"] += self._counts.tokens_in_cached
+        metrics.tokens["output"] += self._counts.tokens_out
+        if self._first_byte_us is not None:
+            metrics.first_byte[operation].observe(self._first_byte_us / 1e6)
+
+
+def _spoken(answer: bytes) -> dict[str, Any]:
+    try:
+        return _object.decode(answer)
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _words(said: Mapping[str, Any]) -> str:
+    for name in ("message", "detail", "error"):
+        if isinstance(said.get(name), str):
+            return " « " + str(said[name])[:SAID_MAX] + " »"
+    return ""

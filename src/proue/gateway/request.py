@@ -1,0 +1,89 @@
+"""One request as the gateway reads it: a few headers, a bounded body, and a link to the client."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from proue.gateway.errors import Answer, GatewayError, prefers_english
+from proue.gateway.server import Link
+from proue.gateway.settings import MB
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+READ_HEADERS = frozenset(
+    {
+        b"authorization", b"accept-language", b"content-length", b"content-encoding", b"traceparent",
+        b"x-proue-data-class", b"x-request-id",
+    }
+)  # fmt: skip
+
+
+class Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class Request:
+    __slots__ = ("headers", "id", "link", "method", "path", "receive", "send", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Mapping[bytes, str] = {
+            name: value.decode("latin-1") for name, value in scope["headers"] if name in READ_HEADERS
+        }
+        self.link: Link = scope["proue.link"]
+        self.receive = receive
+        self.send = send
+        given = self.headers.get(b"x-request-id", "")
+        self.id = given if REQUEST_ID.fullmatch(given) else request_id
+
+    @property
+    def english(self) -> bool:
+        return prefers_english(self.headers.get(b"accept-language", ""))
+
+    async def body(self, *, limit: int, seconds: float) -> bytes:
+        """The whole body. Refused by its announced length before a byte of it is kept. Raises Gone, GatewayError."""
+        if self.headers.get(b"content-encoding", "identity").lower() != "identity":
+            raise GatewayError("request.encoding")
+        announced = self.headers.get(b"content-length", "")
+        if announced.isdigit() and int(announced) > limit:
+            raise GatewayError("request.too_large", limit=limit // MB)
+        message = await self.receive()  # what came with the head, most often all
+        if message["type"] == "http.disconnect":
+            raise Gone
+        if not message.get("more_body"):
+            return self._within(message["body"], limit)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._rest(message["body"], limit)
+        except TimeoutError:
+            raise GatewayError("request.too_slow", definitive=True) from None
+
+    async def _rest(self, first: bytes, limit: int) -> bytes:
+        parts, size, more = [first], len(first), True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            size += len(message["body"])
+            if size > limit:
+                raise GatewayError("request.too_large", limit=limit // MB)
+            parts.append(message["body"])
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    @staticmethod
+    def _within(body: bytes, limit: int) -> bytes:
+        if len(body) > limit:
+            raise GatewayError("request.too_large", limit=limit // MB)
+        return body
+
+    async def answer(self, answer: Answer) -> None:
+        headers = [*answer.headers, (b"x-request-id", self.id.encode())]
+        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": answer.body})

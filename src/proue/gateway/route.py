@@ -1,0 +1,86 @@
+"""The head of what an engine receives, made from nothing: of a client's headers, only those named here pass."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from proue.gateway.upstream import Origin, parse_base_url
+from proue.kernel.policy import Operation
+from proue.wire import seal
+from proue.wire.snapshot import Target
+
+PATHS = {
+    Operation.CHAT: "/chat/completions",
+    Operation.TEXT_COMPLETION: "/completions",
+    Operation.EMBEDDINGS: "/embeddings",
+}
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+CONTROL = re.compile(r"[\x00-\x20\x7f]")
+CACHE_MAX = 4096
+
+
+class Misconfigured(Exception):
+    """An endpoint that cannot be called as it is declared; the reason names no secret."""
+
+
+class Route(NamedTuple):
+    origin: Origin
+    head: bytes  # request line and the headers that never change
+
+
+class Routes:
+    """Unsealing costs a key derivation: once for each endpoint, not for each request."""
+
+    def __init__(self, secret_key: str) -> None:
+        self._secret_key = secret_key
+        self._known: dict[tuple[str, str, bytes | None, Operation], Route] = {}
+
+    def route(self, target: Target, operation: Operation) -> Route:
+        key = (target.endpoint, target.base_url, target.secret, operation)
+        route = self._known.get(key)
+        if route is None:
+            if len(self._known) >= CACHE_MAX:
+                self._known.clear()
+            route = self._known[key] = self._make(target, operation)
+        return route
+
+    def _make(self, target: Target, operation: Operation) -> Route:
+        try:
+            origin, prefix = parse_base_url(target.base_url)
+            path = prefix + PATHS[operation]
+            lines = [f"POST {path} HTTP/1.1".encode("ascii"), b"host: " + origin.header]
+        except (ValueError, UnicodeError) as error:
+            raise Misconfigured(f"{target.endpoint}: base_url") from error
+        if CONTROL.search(path):
+            raise Misconfigured(f"{target.endpoint}: base_url")
+        secret = self._secret(target)
+        if secret is not None:
+            lines.append(b"authorization: Bearer " + secret)
+        lines += [b"content-type: application/json", b"accept-encoding: identity", b"user-agent: proue"]
+        return Route(origin, b"\r\n".join(lines) + b"\r\n")
+
+    def _secret(self, target: Target) -> bytes | None:
+        if target.secret is None:
+            return None
+        try:
+            secret = seal.unseal(self._secret_key, f"endpoint/{target.endpoint}", target.secret).strip()
+            if CONTROL.search(secret):
+                raise Misconfigured(f"{target.endpoint}: secret")
+            return secret.encode("ascii")
+        except (seal.Unsealable, UnicodeError):
+            raise Misconfigured(f"{target.endpoint}: secret") from None
+
+
+def head(
+    route: Route, *, size: int, request_id: str, stream: bool, traceparent: str, extra: Sequence[tuple[bytes, str]] = ()
+) -> bytes:
+    accept = b"text/event-stream" if stream else b"application/json"
+    lines = [
+        route.head,
+        b"accept: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (accept, size, request_id.encode()),
+    ]
+    if traceparent and TRACEPARENT.fullmatch(traceparent):
+        lines.append(b"traceparent: %b\r\n" % traceparent.encode())
+    lines += [b"%b: %b\r\n" % (name, value.encode()) for name, value in extra]
+    lines.append(b"\r\n")
+    return b"".join(lines)

@@ -1,0 +1,122 @@
+"""Every setting and every limit of the gateway, with its name. Read once from the environment."""
+
+import hashlib
+import ipaddress
+import os
+import tempfile
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import msgspec
+
+MB = 1024 * 1024
+SOCKET_PATH_LIMIT = 107  # sun_path, less its final NUL
+MIN_SECRET = 32
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class BadSetting(SystemExit):
+    """Stops the start; the message names the variable."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    body_bytes: int = 16 * MB  # of a request to an engine
+    portal_body_bytes: int = 64 * MB
+    answer_bytes: int = 64 * MB  # of an answer that is not a stream
+    error_bytes: int = 256 * 1024  # of an engine's error that we relay
+    head_bytes: int = 64 * 1024  # request line and headers, ours and theirs
+    event_bytes: int = 1 * MB  # one server-sent event held back until it is whole
+    buffer_bytes: int = 256 * 1024  # of a stream, between a fast engine and a slow client
+    in_flight: int = 4096
+    pool_connections: int = 1024  # per upstream
+    spool_bytes: int = 1024 * MB
+    log_bytes: int = 1 * MB  # access lines that wait for a slow reader
+    head_s: float = 10.0  # a client that is slower to say what it wants is closed
+    body_s: float = 120.0
+    connect_s: float = 5.0
+    first_byte_s: float = 600.0  # a queue or a long prompt; the openai client itself waits 600 s
+    idle_s: float = 120.0  # between two bytes of an answer
+    total_s: float = 3600.0
+    pool_idle_s: float = 4.0  # less than the 5 s after which uvicorn, thus vLLM, closes
+    portal_s: float = 120.0
+    drain_s: float = 10.0  # what a stopping gateway leaves to the answers under way
+
+
+class Settings(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    secret_key: str
+    spool_dir: Path
+    portal_socket: str
+    database_url: str | None = None
+    public_url: str = ""
+    metrics_token: str = ""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    log_level: str = "info"
+    share_port: bool = False  # several workers on one port
+    limits: Limits = Limits()
+
+
+def settings_from_env(env: Mapping[str, str] = os.environ) -> Settings:
+    """Raises BadSetting."""
+    default = "/var/lib/proue" if os.geteuid() == 0 else "~/.local/share/proue"
+    data_dir = Path(env.get("PROUE_DATA_DIR") or default).expanduser()
+    host, port = env.get("PROUE_HOST") or "127.0.0.1", _port(env.get("PROUE_PORT") or "8400")
+    level = (env.get("PROUE_LOG_LEVEL") or "info").lower()
+    if level not in LEVELS:
+        raise BadSetting("PROUE_LOG_LEVEL doit valoir debug, info, warning ou error.")
+    return Settings(
+        host=host,
+        port=port,
+        secret_key=_secret(env, data_dir),
+        spool_dir=data_dir / "spool",
+        portal_socket=env.get("PROUE_PORTAL_SOCKET") or str(_run_dir(data_dir) / "portal.sock"),
+        database_url=env.get("DATABASE_URL") or None,
+        public_url=(env.get("PROUE_PUBLIC_URL") or f"http://{host}:{port}").rstrip("/"),
+        metrics_token=env.get("PROUE_METRICS_TOKEN", ""),
+        trusted_proxies=_networks(env.get("PROUE_TRUSTED_PROXIES", "")),
+        log_level=level,
+    )
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise BadSetting(f"PROUE_PORT doit être un entier entre 0 et 65535, et vaut « {text} ».")
+    return port
+
+
+def _secret(env: Mapping[str, str], data_dir: Path) -> str:
+    """The portal makes the kept secret; a gateway alone is given one."""
+    given = env.get("PROUE_SECRET_KEY", "")
+    if given:
+        if len(given) < MIN_SECRET:
+            raise BadSetting(f"PROUE_SECRET_KEY doit compter au moins {MIN_SECRET} caractères.")
+        return given
+    path = data_dir / "secrets" / "secret-key"
+    try:
+        return path.read_text().strip()
+    except OSError:
+        raise BadSetting(
+            f"La passerelle n’a pas de secret : donnez PROUE_SECRET_KEY, ou lancez d’abord Proue sur {data_dir}."
+        ) from None
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(word.strip(), strict=False) for word in text.split(",") if word.strip())
+    except ValueError as error:
+        raise BadSetting(f"PROUE_TRUSTED_PROXIES : {error}.") from None
+
+
+def _run_dir(data_dir: Path) -> Path:
+    """The same place as config.connect.run_dir, which the gateway may not import; a test compares them."""
+    inside = data_dir / "run"
+    if len(os.fsencode(inside / "assistant.sock")) <= SOCKET_PATH_LIMIT:
+        return inside
+    digest = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"proue-{os.geteuid()}-{digest}-run"

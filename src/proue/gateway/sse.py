@@ -1,0 +1,144 @@
+"""Server-sent events, incrementally: sans-io, the same result whatever the cuts of the network.
+
+Whole events pass as the bytes they came as; three kinds are opened: those that carry a usage object, those that carry
+an error, and the end. The tail of an event that has not ended is held back (a client can do nothing with half an
+event), so that a usage chunk can still be taken out.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+# A line ends with CR LF, LF or CR; an event ends with an empty line. Atomic: CR LF is never two ends.
+EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+LINE_END = re.compile(rb"\r\n|\n|\r")
+# In a JSON string these quotes would be escaped, so text that speaks of usage or errors does not match.
+SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[{"]|^data:[ ]?\[DONE\]', re.MULTILINE)
+DONE = b"[DONE]"
+FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+DATA = b"data:"
+
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, Any])
+_any = msgspec.json.Decoder()
+
+
+class Scanner:
+    """`impacts` is asked when the usage is known and the client wants it: the figures to add to that chunk."""
+
+    __slots__ = ("_held", "_impacts", "_last", "_limit", "_wants_usage", "chunks", "done", "error", "usage")
+
+    def __init__(self, *, wants_usage: bool, impacts: Callable[[dict[str, Any]], dict[str, Any]], limit: int) -> None:
+        self._wants_usage = wants_usage
+        self._impacts = impacts
+        self._limit = limit
+        self._held = b""
+        self._last: list[bytes] = []
+        self.chunks = 0
+        self.usage: dict[str, Any] | None = None
+        self.error = False
+        self.done = False
+
+    @property
+    def complete(self) -> bool:
+        """The engine said that it had finished: [DONE], or for the few that never say it, a reason or a usage."""
+        return self.done or self.usage is not None or any(FINISH.search(block) for block in self._last)
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be sent on now."""
+        if self._held:
+            data = self._held + data
+        end = self._end_of_last_event(data)
+        if end == 0:
+            if len(data) > self._limit:  # no event is that long: let it pass unread rather than grow
+                self._held = b""
+                return data
+            self._held = data
+            return b""
+        self._held, whole = data[end:], data if end == len(data) else data[:end]
+        if SPECIAL.search(whole) is None:
+            self._note(whole)
+            return whole
+        return b"".join([self._open(event) for event in self._events(whole)])
+
+    def finish(self) -> bytes:
+        """The engine ended here: what is left is an event that forgot its empty line."""
+        rest, self._held = self._held, b""
+        return self._open(rest) if rest.strip() else rest
+
+    def _end_of_last_event(self, data: bytes) -> int:
+        if b"\r" not in data:
+            return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        end = 0
+        for match in EVENT_END.finditer(data):
+            end = match.end()
+        return end
+
+    def _events(self, whole: bytes) -> list[bytes]:
+        events, start = [], 0
+        for match in EVENT_END.finditer(whole):
+            events.append(whole[start : match.end()])
+            start = match.end()
+        if start < len(whole):
+            events.append(whole[start:])
+        return events
+
+    def _note(self, block: bytes) -> None:
+        self.chunks += block.count(DATA)
+        self._last = [*self._last[-1:], block]
+
+    def _open(self, event: bytes) -> bytes:
+        if SPECIAL.search(event) is None:
+            self._note(event)
+            return event
+        data = _data(event)
+        if data == DONE:
+            self.done = True
+            return event
+        try:
+            fields = _top.decode(data)
+        except msgspec.MsgspecError:
+            self._note(event)
+            return event
+        if _present(fields, "error"):
+            self.error = True
+            return event if bytes(fields["error"]).startswith(b"{") else _wrapped(fields)
+        if "usage" in fields and bytes(fields["usage"]).startswith(b"{"):
+            return self._usage(event, fields)
+        self._note(event)
+        return event
+
+    def _usage(self, event: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
+        self.usage = _object.decode(fields["usage"])
+        empty = "choices" not in fields or bytes(fields["choices"]).strip(b"[] \t\r\n") == b""
+        if not empty:
+            self._note(event)
+        if self._wants_usage:
+            usage = {**self.usage, "impacts": self._impacts(self.usage)}
+            return _event({**fields, "usage": msgspec.Raw(msgspec.json.encode(usage))})
+        if empty:
+            return b""
+        # Some engines put the usage on their last chunk of content: that one stays, without it.
+        return _event({name: value for name, value in fields.items() if name != "usage"})
+
+
+def _data(event: bytes) -> bytes:
+    lines = [line[len(DATA) :].removeprefix(b" ") for line in LINE_END.split(event) if line.startswith(DATA)]
+    return b"\n".join(lines)
+
+
+def _present(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    return name in fields and bytes(fields[name]) != b"null"
+
+
+def _event(fields: dict[str, msgspec.Raw]) -> bytes:
+    return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def _wrapped(fields: dict[str, msgspec.Raw]) -> bytes:
+    """An error that is a mere string breaks the openai client: give it the shape it reads."""
+    text = _any.decode(fields["error"])
+    error = {"message": str(text), "type": "server_error", "code": "upstream.error", "param": None}
+    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
