@@ -3,12 +3,10 @@
 import json
 import logging
 import sys
-from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from proue.config import environment as env
-
-request_id: ContextVar[str] = ContextVar("request_id", default="")
+from proue.kernel.trace import request_id
 
 # Attributes that `extra=` may carry into a line: names and figures, never a body.
 EXTRA = (
