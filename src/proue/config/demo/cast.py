@@ -84,7 +84,7 @@ USES: tuple[DemoUse, ...] = (
     DemoUse(
         "assistant-deux-rives", "0999901A", "Assistant des étudiants et des personnels", "internal", "limited", True
     ),
-    DemoUse("assistance-scolarite", "0999901A", "Répondre aux questions de scolarité", "internal", "limited"),
+    DemoUse("assistance-scolarite", "0999901A", "Répondre aux questions de scolarité", "public", "limited"),
     DemoUse("recherche-textes", "0999901A", "Explorer des corpus publics de recherche", "public"),
     DemoUse(
         "assistant-haute-brume", "0999902B", "Assistant des étudiants et des personnels", "internal", "limited", True
