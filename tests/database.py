@@ -13,7 +13,7 @@ from psycopg import sql
 import proue
 
 SOURCE = Path(proue.__file__).parent
-KEPT = {"django_migrations", "store_scope", "django_content_type", "auth_permission"}
+KEPT = {"django_migrations", "store_scope", "django_content_type", "auth_permission", "metering_emissionfactor"}
 
 
 def _digest() -> str:

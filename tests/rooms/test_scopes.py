@@ -31,6 +31,7 @@ WITHOUT_POLICY = {
     "procrastinate_workers": "heartbeats of workers",
     "serving_snapshotpart": "read by gateways, which serve every institution; digests and sealed secrets only",
     "serving_gateway": "heartbeats of gateways",
+    "serving_change": "transaction numbers that a publication takes",
     "metering_usage_staging": "written by gateways; emptied in the same transaction by metering_absorb_usage",
 }
 

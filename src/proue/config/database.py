@@ -8,8 +8,12 @@ from proue.store.access import OWNER
 # Any number; the same for every process that migrates one database.
 MIGRATION_LOCK = 0x50524F5545
 
-# The application may add to these tables and do nothing else.
-INSERT_ONLY = ("ledger_fact",)
+# What the application may not do to these tables, whatever a policy says.
+REVOKED = {
+    "ledger_fact": "UPDATE, DELETE, TRUNCATE",  # it only grows
+    "metering_usage_staging": "SELECT, UPDATE, DELETE, TRUNCATE",  # gateways copy into it; a function empties it
+    "serving_snapshotpart": "INSERT, UPDATE, DELETE, TRUNCATE",  # published by proue_system only
+}
 
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO proue_app, proue_system;
@@ -19,7 +23,7 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO proue_app, proue_system;
 """
 
 
-REVOKE = "REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM proue_app"
+REVOKE = "REVOKE {rights} ON {table} FROM proue_app"
 
 
 def migrate(*, verbosity: int = 0) -> None:
@@ -32,8 +36,8 @@ def migrate(*, verbosity: int = 0) -> None:
         call_command("createcachetable", database=OWNER, verbosity=verbosity)
         with connection.cursor() as cursor:
             cursor.execute(GRANTS)
-            for table in INSERT_ONLY:
-                cursor.execute(REVOKE.format(table=table))
+            for table, rights in REVOKED.items():
+                cursor.execute(REVOKE.format(table=table, rights=rights))
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])

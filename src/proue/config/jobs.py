@@ -5,7 +5,7 @@ from importlib import import_module
 
 import procrastinate
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ()
+ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "serving")
 
 STALLED_AFTER_S = 30  # a living worker beats every 10 s
 logger = logging.getLogger(__name__)

@@ -3,5 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from proue.ledger.actions import Reaction
+from proue.serving.actions import snapshot_is_stale
 
-REACTIONS: Mapping[str, Sequence[Reaction]] = {}
+REACTIONS: Mapping[str, Sequence[Reaction]] = {
+    "institution.added": [snapshot_is_stale],
+    "provider.declared": [snapshot_is_stale],
+    "endpoint.declared": [snapshot_is_stale],
+    "model.declared": [snapshot_is_stale],
+    "use.declared": [snapshot_is_stale],
+    "key.created": [snapshot_is_stale],
+    "key.revoked": [snapshot_is_stale],
+}

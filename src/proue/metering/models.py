@@ -1,0 +1,176 @@
+from django.db import models
+from django.db.models import Q
+
+from proue.metering.rules import Per, Subject
+from proue.store.models import Row, ScopedRow
+
+
+class Usage(ScopedRow):
+    """One admitted request. Partitioned by month of Paris; written only by `metering_absorb_usage` (migration 0002).
+
+    The table's key is (id, opened_at): PostgreSQL wants the partition's column in it. `id` alone is unique in fact.
+    """
+
+    request_id = models.TextField()
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField()
+    institution = models.TextField()
+    use_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    person = models.TextField(null=True)  # noqa: DJ001 - a pseudonym, or nobody: not an empty one
+    parent = models.UUIDField(null=True)
+    model = models.TextField()
+    served_as = models.TextField()
+    endpoint = models.TextField()
+    operation = models.TextField()
+    data_class = models.SmallIntegerField()
+    outcome = models.TextField()
+    stream = models.BooleanField()
+    status = models.SmallIntegerField()
+    tokens_in = models.IntegerField()
+    tokens_in_cached = models.IntegerField()
+    tokens_out = models.IntegerField()
+    tokens_reasoning = models.IntegerField()
+    estimated = models.BooleanField()
+    first_byte_us = models.BigIntegerField(null=True)
+    energy_uwh = models.BigIntegerField(null=True)
+    energy_low_uwh = models.BigIntegerField(null=True)
+    energy_high_uwh = models.BigIntegerField(null=True)
+    ghg_marginal_ug = models.BigIntegerField(null=True)
+    ghg_marginal_low_ug = models.BigIntegerField(null=True)
+    ghg_marginal_high_ug = models.BigIntegerField(null=True)
+    ghg_full_ug = models.BigIntegerField(null=True)
+    ghg_full_low_ug = models.BigIntegerField(null=True)
+    ghg_full_high_ug = models.BigIntegerField(null=True)
+    water_ul = models.BigIntegerField(null=True)
+    water_low_ul = models.BigIntegerField(null=True)
+    water_high_ul = models.BigIntegerField(null=True)
+    tier = models.TextField(null=True)  # noqa: DJ001 - as the gateway wrote it
+    method = models.TextField(null=True)  # noqa: DJ001
+    absorbed_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "metering_usage"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Day(ScopedRow):
+    """Usage of one Paris day, summed. Derived: `actions.roll_up` makes a touched day anew.
+
+    Intervals are added end to end, as if every error went the same way: wide rather than flattering.
+    """
+
+    day = models.DateField()
+    institution = models.CharField(max_length=8)
+    use_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    model = models.CharField(max_length=200)
+    endpoint = models.CharField(max_length=64)
+    data_class = models.SmallIntegerField()
+    outcome = models.CharField(max_length=32)
+    tier = models.CharField(max_length=16)  # "" when no figure could be given
+    requests = models.BigIntegerField()
+    estimated = models.BigIntegerField()  # of them, those whose tokens were estimated
+    tokens_in = models.BigIntegerField()
+    tokens_in_cached = models.BigIntegerField()
+    tokens_out = models.BigIntegerField()
+    tokens_reasoning = models.BigIntegerField()
+    energy_uwh = models.BigIntegerField()
+    energy_low_uwh = models.BigIntegerField()
+    energy_high_uwh = models.BigIntegerField()
+    ghg_marginal_ug = models.BigIntegerField()
+    ghg_marginal_low_ug = models.BigIntegerField()
+    ghg_marginal_high_ug = models.BigIntegerField()
+    ghg_full_ug = models.BigIntegerField()
+    ghg_full_low_ug = models.BigIntegerField()
+    ghg_full_high_ug = models.BigIntegerField()
+    water_ul = models.BigIntegerField()
+    water_low_ul = models.BigIntegerField()
+    water_high_ul = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "day",
+                    "institution",
+                    "use_id",
+                    "key_id",
+                    "model",
+                    "endpoint",
+                    "data_class",
+                    "outcome",
+                    "tier",
+                    "scope",
+                ],
+                name="one_sum_per_day_and_what_it_sums",
+                nulls_distinct=False,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
+class EmissionFactor(Row):
+    """What a kilowatt-hour emits and evaporates in a zone, for a time, from a named source. Public."""
+
+    zone = models.CharField(max_length=8)
+    valid_from = models.DateField()
+    valid_to = models.DateField(null=True)
+    grid_g_per_kwh = models.FloatField()
+    water_l_per_kwh = models.FloatField()
+    source = models.TextField()
+    version = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["zone", "valid_from"], name="one_factor_per_zone_and_first_day"),
+            models.CheckConstraint(
+                condition=Q(valid_to__isnull=True) | Q(valid_to__gt=models.F("valid_from")),
+                name="factor_ends_after_it_starts",
+            ),
+            models.CheckConstraint(
+                condition=Q(grid_g_per_kwh__gt=0, water_l_per_kwh__gte=0), name="factor_is_a_positive_quantity"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.zone} {self.valid_from}"
+
+
+class Budget(ScopedRow):
+    """What a subject may spend in a period. Kept, not yet enforced."""
+
+    subject = models.CharField(max_length=16, choices=[(one.value, one.value) for one in Subject])
+    subject_id = models.UUIDField()
+    per = models.CharField(max_length=8, choices=[(one.value, one.value) for one in Per])
+    requests = models.BigIntegerField(null=True)
+    tokens = models.BigIntegerField(null=True)
+    eur_micro = models.BigIntegerField(null=True)
+    energy_uwh = models.BigIntegerField(null=True)
+    ghg_ug = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subject", "subject_id", "per"], name="one_budget_per_subject_and_period"),
+            models.CheckConstraint(
+                condition=Q(subject__in=[one.value for one in Subject], per__in=[one.value for one in Per]),
+                name="budget_subject_and_period_are_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(requests__gt=0)
+                | Q(tokens__gt=0)
+                | Q(eur_micro__gt=0)
+                | Q(energy_uwh__gt=0)
+                | Q(ghg_ug__gt=0),
+                name="budget_bounds_something",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.per}"

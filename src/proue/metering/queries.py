@@ -1,0 +1,170 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import F, Q, QuerySet, Sum
+
+from proue.institutions.access import Actor
+from proue.institutions.rules import Right
+from proue.kernel.impact import Coefficients
+from proue.kernel.paris import day_of, month_period
+from proue.metering.models import Day, EmissionFactor
+from proue.metering.rules import WORLD, Described, Factor, coefficients, first_of_month, zone_of
+from proue.store.access import database
+from proue.supply import queries as supply
+
+
+@dataclass(frozen=True, slots=True)
+class MonthFigures:
+    """Sums of a month. Energy in µWh, gases in µg CO2e, water in µL, each with the ends of its interval."""
+
+    requests: int = 0
+    estimated: int = 0  # of them, tokens were estimated
+    unmetered: int = 0  # of them, no figure of energy could be given
+    tokens_in: int = 0
+    tokens_in_cached: int = 0
+    tokens_out: int = 0
+    tokens_reasoning: int = 0
+    energy_uwh: int = 0
+    energy_low_uwh: int = 0
+    energy_high_uwh: int = 0
+    ghg_marginal_ug: int = 0
+    ghg_marginal_low_ug: int = 0
+    ghg_marginal_high_ug: int = 0
+    ghg_full_ug: int = 0
+    ghg_full_low_ug: int = 0
+    ghg_full_high_ug: int = 0
+    water_ul: int = 0
+    water_low_ul: int = 0
+    water_high_ul: int = 0
+    tiers: tuple[str, ...] = ()
+
+
+SUMMED = [one.name for one in fields(MonthFigures) if one.name not in {"unmetered", "tiers"}]
+ORDER = ("measured", "calibrated", "benchmark", "parametric", "opaque")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Figures of one use, key, model or day."""
+
+    id: UUID | None
+    name: str
+    figures: MonthFigures
+
+
+def public_month(at: datetime) -> MonthFigures:
+    """The whole platform's month, for everyone: one sum over all institutions, and nothing of any one of them."""
+    with connections[database()].cursor() as cursor:
+        cursor.execute("SELECT * FROM metering_public_month(%s)", [first_of_month(day_of(at))])
+        names = [column[0] for column in cursor.description]
+        row = dict(zip(names, cursor.fetchone(), strict=True))
+    return MonthFigures(**{**row, "tiers": _ordered(row["tiers"])})
+
+
+def by_use(actor: Actor, month: date) -> list[Line]:
+    names = {use.pk: use.code for use in supply.uses_for(actor)}
+    return [Line(id, names.get(id, str(id)), figures) for id, figures in _by(actor, month, "use_id").items()]
+
+
+def by_key(actor: Actor, month: date) -> list[Line]:
+    """With the actor's own keys, which need no right over the institution."""
+    own = list(supply.keys_for(actor))
+    names = {key.pk: key.name for key in own}
+    mine = Q(key_id__in=[key.pk for key in own])
+    found = _by(actor, month, "key_id", also=mine)
+    return [Line(id, names.get(id, "") if id else "", figures) for id, figures in found.items()]
+
+
+def by_model(actor: Actor, month: date) -> list[Line]:
+    return [Line(None, name, figures) for name, figures in _by(actor, month, "model").items()]
+
+
+def by_day(actor: Actor, month: date) -> list[Line]:
+    return [Line(None, day.isoformat(), figures) for day, figures in sorted(_by(actor, month, "day").items())]
+
+
+def month_for(actor: Actor, month: date) -> MonthFigures:
+    """The month of the institutions where the actor may read usage."""
+    whole = list(_by(actor, month, "month").values())
+    return whole[0] if whole else MonthFigures()
+
+
+def _rows(actor: Actor, month: date, also: Q | None) -> QuerySet[Day]:
+    readable = [tie.scope_id for tie in actor.ties if tie.institution_id and tie.gives(Right.READ_USAGE)]
+    allowed = Q(scope_id__in=readable)
+    if also is not None:
+        allowed |= also
+    first = first_of_month(month)
+    period = month_period(first.year, first.month)
+    assert period.end is not None
+    return Day.objects.filter(allowed, day__gte=first, day__lt=day_of(period.end))
+
+
+def _by(actor: Actor, month: date, column: str, *, also: Q | None = None) -> dict[Any, MonthFigures]:
+    """Biggest consumers first."""
+    rows = _rows(actor, month, also)
+    keys = ["tier"] if column == "month" else [column, "tier"]
+    sums = rows.values(*keys).annotate(**{f"sum_{name}": Sum(F(name)) for name in SUMMED}).order_by()
+    found: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in sums:
+        found.setdefault(None if column == "month" else row[column], []).append(row)
+    lines = {key: _figures(rows) for key, rows in found.items()}
+    return dict(sorted(lines.items(), key=lambda item: (-item[1].energy_uwh, -item[1].requests, str(item[0]))))
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> MonthFigures:
+    total = {name: sum(int(row[f"sum_{name}"]) for row in rows) for name in SUMMED}
+    unmetered = sum(int(row["sum_requests"]) for row in rows if not row["tier"])
+    return MonthFigures(**total, unmetered=unmetered, tiers=_ordered(row["tier"] for row in rows if row["tier"]))
+
+
+def _ordered(tiers: Any) -> tuple[str, ...]:
+    """From what is known best to what is known least."""
+    return tuple(sorted(set(tiers), key=lambda tier: ORDER.index(tier) if tier in ORDER else len(ORDER)))
+
+
+def factors(at: datetime) -> dict[str, Factor]:
+    """Zone → the factor in force that day."""
+    day = day_of(at)
+    in_force = Q(valid_from__lte=day) & (Q(valid_to__isnull=True) | Q(valid_to__gt=day))
+    rows = EmissionFactor.objects.filter(in_force).order_by("zone", "valid_from")
+    return {
+        row.zone: Factor(
+            zone=row.zone,
+            grid_g_per_kwh=row.grid_g_per_kwh,
+            water_l_per_kwh=row.water_l_per_kwh,
+            factor_set=f"{row.version}/{row.zone}",
+        )
+        for row in rows
+    }
+
+
+def sources(at: datetime) -> list[EmissionFactor]:
+    """The factors in force with their sources, for whoever wants to check them."""
+    day = day_of(at)
+    in_force = Q(valid_from__lte=day) & (Q(valid_to__isnull=True) | Q(valid_to__gt=day))
+    return list(EmissionFactor.objects.filter(in_force).order_by("zone"))
+
+
+def coefficients_for(
+    offer: Described, at: datetime, *, known: Mapping[str, Factor] | None = None
+) -> Coefficients | None:
+    """None when neither the site's zone nor the world has a factor: then no figure is given at all."""
+    table = factors(at) if known is None else known
+    factor = table.get(zone_of(offer)) or table.get(WORLD)
+    return None if factor is None else coefficients(offer, factor)
+
+
+def tiers(at: datetime) -> dict[tuple[str, str], str]:
+    """(model, endpoint) → tier of its figures, for the register of models."""
+    table = factors(at)
+    found: dict[tuple[str, str], str] = {}
+    for offer in supply.offers():
+        one = coefficients_for(offer, at, known=table)
+        if one is not None:
+            found[offer.name, offer.endpoint] = one.tier
+    return found

@@ -1,0 +1,124 @@
+"""publish_snapshot: what the database says, as parts that gateways swap in."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections
+
+from proue.institutions import queries as institutions
+from proue.kernel.dataclass import DataClass
+from proue.ledger.actions import FactLike
+from proue.metering import queries as metering
+from proue.serving import rules
+from proue.serving.models import Change, SnapshotPart
+from proue.store.access import SYSTEM, database
+from proue.store.jobs import defer
+from proue.store.rules import MEMBERS, PUBLIC
+from proue.supply import queries as supply
+from proue.supply.rules import pseudonym
+from proue.wire.codec import WIRE_VERSION
+from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, Part, PolicyPart, encode_part
+
+CHANNEL = "proue_snapshot"
+TASK = "serving.publish"
+# A key that expired lately is told so; one that expired long ago is like one that never was.
+EXPIRED_KEPT = timedelta(days=30)
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('serving.publish'))"
+MARK = """
+INSERT INTO serving_change (transaction, at) VALUES (pg_current_xact_id()::text::int8, %s)
+ON CONFLICT DO NOTHING RETURNING 1
+"""
+
+
+def snapshot_is_stale(fact: FactLike, at: datetime) -> None:
+    """Reaction to whatever changes the snapshot: one mark and one job per transaction, committed with it.
+
+    No queueing lock: a waiting job of somebody else's may run before our commit, and would then publish without us.
+    """
+    with connections[database()].cursor() as cursor:
+        cursor.execute(MARK, [at])
+        first = cursor.fetchone() is not None
+    if first:
+        defer(TASK, lock=TASK)
+
+
+def publish_if_changed(*, at: datetime) -> dict[str, int] | None:
+    """A burst of changes leaves as many jobs: the first publishes for all, the others find nothing to do."""
+    _need_system()
+    if not Change.objects.exists():
+        return None
+    return publish_snapshot(at=at)
+
+
+def publish_snapshot(*, at: datetime) -> dict[str, int]:
+    """Part → version, of every part. Only parts whose bytes changed get a new version; gateways are told at commit."""
+    _need_system()
+    with connections[SYSTEM].cursor() as cursor:
+        cursor.execute(LOCK)
+    # Marks before rows: what commits in between keeps its mark, and its job publishes again.
+    Change.objects.all().delete()
+    known = {part.name: part for part in SnapshotPart.objects.all()}
+    wanted = {name: encode_part(name, part) for name, part in _compile(at).items()}
+    gone = set(known) - set(wanted) - {POLICY}
+    moved = {name: body for name, body in wanted.items() if name not in known or bytes(known[name].body) != body}
+    if moved or gone or not _readable(known.get(POLICY)):
+        moved[POLICY] = encode_part(POLICY, PolicyPart(published_at=at.timestamp()))
+    SnapshotPart.objects.filter(name__in=gone).delete()
+    versions = {name: part.version for name, part in known.items() if name not in gone}
+    for name, body in moved.items():
+        versions[name] = rules.next_version(versions.get(name, 0), at)
+        SnapshotPart.objects.update_or_create(
+            name=name,
+            defaults={"version": versions[name], "wire_version": WIRE_VERSION, "body": body, "published_at": at},
+        )
+    _notify([*sorted(moved), *sorted(gone)])
+    return versions
+
+
+def _compile(at: datetime) -> dict[str, Part]:
+    """Every part but the policy, which says when the others last changed."""
+    factors = metering.factors(at)
+    parts: dict[str, Part] = {
+        ROUTES: rules.routes(supply.offers(), lambda offer: metering.coefficients_for(offer, at, known=factors))
+    }
+    for grants in _grants(at):
+        parts[GRANTS + grants.institution] = grants
+    return parts
+
+
+def _grants(at: datetime) -> Iterable[GrantsPart]:
+    keys: dict[UUID, list[tuple[rules.KeyLike, str | None]]] = defaultdict(list)
+    for key in supply.publishable_keys(at, expired_since=at - EXPIRED_KEPT):
+        person = pseudonym(settings.SECRET_KEY, key.person_id) if key.person_id else None
+        keys[key.use_id].append((key, person))
+    uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
+    for use in supply.publishable_uses():
+        uses[use.institution_id].append(use)
+    for institution in institutions.institutions():
+        private = {institution.scope_id} | ({MEMBERS} if institution.is_member else set())
+
+        def scopes_of(use: rules.UseLike, private: set[UUID] = private) -> set[UUID]:
+            visitors = use.assistant and use.data_class == DataClass.PUBLIC
+            return {PUBLIC} if visitors else {PUBLIC} | private
+
+        declared = uses.get(institution.pk, [])
+        if declared:
+            yield rules.grants(institution.uai, declared, lambda use: keys.get(use.pk, []), scopes_of)
+
+
+def _readable(part: SnapshotPart | None) -> bool:
+    return part is not None and part.wire_version == WIRE_VERSION
+
+
+def _notify(names: Sequence[str]) -> None:
+    with connections[SYSTEM].cursor() as cursor:
+        for name in names:
+            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, name])
+
+
+def _need_system() -> None:
+    if database() != SYSTEM:
+        raise RuntimeError("run inside store.access.system('snapshot')")

@@ -1,0 +1,171 @@
+"""From supply and uses to the parts that gateways read. Pure: the same rows always give the same bytes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from proue.kernel.impact import Coefficients
+from proue.kernel.policy import Operation
+from proue.wire.snapshot import Grant, GrantsPart, Model, RoutesPart, Target
+
+OWNED_BY = "proue"
+ASSISTANT_OPERATIONS = (Operation.CHAT.value,)
+NO_KEY = ""  # of the grants that session tokens name
+
+
+class OfferLike(Protocol):
+    """One model at one endpoint (supply.queries.Offer)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def served_as(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def sealed_secret(self) -> bytes | None: ...
+    @property
+    def provider_name(self) -> str: ...
+    @property
+    def country(self) -> str: ...
+    @property
+    def clearance(self) -> int: ...
+    @property
+    def internal(self) -> bool: ...
+    @property
+    def generative(self) -> bool: ...
+    @property
+    def operations(self) -> tuple[str, ...]: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+class UseLike(Protocol):
+    @property
+    def pk(self) -> UUID: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def data_class(self) -> int: ...
+    @property
+    def ceiling(self) -> int: ...
+    @property
+    def models(self) -> Sequence[str]: ...
+    @property
+    def assistant(self) -> bool: ...
+
+
+class KeyLike(Protocol):
+    @property
+    def pk(self) -> UUID: ...
+    @property
+    def digest(self) -> bytes | memoryview: ...
+    @property
+    def operations(self) -> Sequence[str]: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+
+Offer = TypeVar("Offer", bound=OfferLike)
+
+
+def routes(offers: Iterable[Offer], estimate: Callable[[Offer], Coefficients | None]) -> RoutesPart:
+    """In the order given: the first offer of a name gives the model its place, the others are its fallbacks."""
+    targets: dict[str, list[Target]] = {}
+    born: dict[str, int] = {}
+    for offer in offers:
+        targets.setdefault(offer.name, []).append(_target(offer, estimate(offer)))
+        created = int(offer.created_at.timestamp())
+        born[offer.name] = min(created, born.get(offer.name, created))
+    return RoutesPart(
+        models=tuple(
+            Model(name=name, targets=tuple(ways), owned_by=ways[0].operator or OWNED_BY, created=born[name])
+            for name, ways in targets.items()
+        )
+    )
+
+
+def _target(offer: OfferLike, coefficients: Coefficients | None) -> Target:
+    return Target(
+        endpoint=offer.endpoint,
+        base_url=offer.base_url,
+        served_as=offer.served_as,
+        clearance=offer.clearance,
+        operations=offer.operations,
+        country=offer.country,
+        operator=offer.provider_name,
+        internal=offer.internal,
+        generative=offer.generative,
+        secret=offer.sealed_secret,
+        coefficients=coefficients,
+    )
+
+
+def grants(
+    institution: str,
+    uses: Iterable[UseLike],
+    keys_of: Callable[[UseLike], Iterable[tuple[KeyLike, str | None]]],
+    scopes_of: Callable[[UseLike], Iterable[UUID]],
+) -> GrantsPart:
+    """One institution's keys by digest, and the uses that its people's sessions may name.
+
+    `keys_of` gives keys with the pseudonym of the person they were issued to.
+    """
+    by_digest: dict[bytes, Grant] = {}
+    by_use: dict[str, Grant] = {}
+    for use in uses:
+        scopes = tuple(sorted(str(one) for one in scopes_of(use)))
+        if use.assistant:
+            by_use[use.code] = _grant(institution, use, scopes, key_id=NO_KEY, operations=ASSISTANT_OPERATIONS)
+        for key, person in keys_of(use):
+            by_digest[bytes(key.digest)] = _grant(
+                institution,
+                use,
+                scopes,
+                key_id=str(key.pk),
+                operations=tuple(key.operations),
+                not_before=key.created_at.timestamp(),
+                expires_at=key.expires_at.timestamp() if key.expires_at else None,
+                person=person,
+            )
+    return GrantsPart(institution=institution, keys=dict(sorted(by_digest.items())), uses=dict(sorted(by_use.items())))
+
+
+def _grant(
+    institution: str,
+    use: UseLike,
+    scopes: tuple[str, ...],
+    *,
+    key_id: str,
+    operations: tuple[str, ...],
+    not_before: float = 0.0,
+    expires_at: float | None = None,
+    person: str | None = None,
+) -> Grant:
+    return Grant(
+        key_id=key_id,
+        use_id=str(use.pk),
+        use=use.code,
+        institution=institution,
+        models=tuple(use.models),
+        data_class=use.data_class,
+        ceiling=use.ceiling,
+        operations=operations,
+        access_scopes=scopes,
+        not_before=not_before,
+        expires_at=expires_at,
+        person=person,
+        purpose=use.purpose,
+    )
+
+
+def next_version(previous: int, at: datetime) -> int:
+    """Microseconds since 1970: greater than before, also when a part vanished and came back, or a backup did."""
+    return max(previous + 1, int(at.timestamp() * 1_000_000))

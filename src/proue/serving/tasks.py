@@ -1,0 +1,19 @@
+from procrastinate.contrib.django import app
+
+from proue.kernel.clock import utc_now
+from proue.serving import actions
+from proue.store.access import system
+
+
+@app.task(name=actions.TASK, lock=actions.TASK)
+def publish(**_: object) -> None:
+    with system("snapshot"):
+        actions.publish_if_changed(at=utc_now())
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="serving.publish_anyway", lock=actions.TASK, queueing_lock="serving.publish_anyway")
+def publish_anyway(timestamp: int = 0, **_: object) -> None:
+    """Factors have dates, and keys grow old, without any fact: look now and then. Nothing changes, nothing is sent."""
+    with system("snapshot"):
+        actions.publish_snapshot(at=utc_now())
