@@ -1,0 +1,371 @@
+"""What gateways are told: only what changed, never before its commit, never above a clearance."""
+
+import threading
+import uuid
+from datetime import timedelta
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections, transaction
+from django.db.utils import DatabaseError
+from hypothesis import HealthCheck, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+
+from proue.institutions import actions as institutions
+from proue.institutions.access import Job
+from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Admit, Operation, decide
+from proue.serving import actions, queries, rules, tasks
+from proue.serving.models import Change, Gateway, SnapshotPart
+from proue.store.access import scopes, system
+from proue.store.rules import MEMBERS, PUBLIC
+from proue.supply import actions as supply
+from proue.supply.rules import pseudonym
+from proue.wire.seal import unseal
+from proue.wire.token import key_digest
+
+
+class Supply:
+    """One institution, one provider, one endpoint, one model, one use, one key."""
+
+    def __init__(self, now):
+        self.now = now
+        with system("demo"):
+            self.rives, _ = institutions.declare_institution(actor=Job(), uai="0999901A", name="Deux-Rives", at=now)
+            self.provider, _ = supply.declare_provider(
+                actor=Job(), code="rives", name="Deux-Rives", hq_country="FR", at=now
+            )
+            self.endpoint = self.declare_endpoint()
+            self.declare_model("petit")
+            self.use = self.declare_use()
+            self.key = supply.create_key(actor=Job(), use=self.use, name="k", at=now)
+
+    def declare_endpoint(self, code="rives-petit", **changes):
+        wanted = {
+            "base_url": "http://127.0.0.1:9001/v1",
+            "country": "FR",
+            "clearance": DataClass.PERSONAL,
+            "site": {"pue": 1.3},
+            "hardware": {"gpu": "H100", "gpus": 1},
+        }
+        row, _ = supply.declare_endpoint(
+            actor=Job(), code=code, provider=self.provider, at=self.now, **{**wanted, **changes}
+        )
+        return row
+
+    def declare_model(self, name, endpoint=None, **changes):
+        wanted = {"served_as": name, "size_class": "small"}
+        row, _ = supply.declare_model(
+            actor=Job(), endpoint=endpoint or self.endpoint, name=name, at=self.now, **{**wanted, **changes}
+        )
+        return row
+
+    def declare_use(self, code="assistance", institution=None, **changes):
+        wanted = {"purpose": "Répondre", "data_class": DataClass.INTERNAL}
+        row, _ = supply.declare_use(
+            actor=Job(), code=code, institution=institution or self.rives, at=self.now, **{**wanted, **changes}
+        )
+        return row
+
+
+@pytest.fixture
+def world(committed, now):
+    return Supply(now)
+
+
+def publish(at):
+    with system("snapshot"):
+        return actions.publish_snapshot(at=at)
+
+
+def jobs():
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM procrastinate_jobs WHERE task_name = %s AND status = 'todo'", [actions.TASK]
+        )
+        return cursor.fetchone()[0]
+
+
+def snapshot():
+    with scopes([]):
+        return queries.published()
+
+
+def test_the_parts_say_what_the_rows_say(world, now):
+    assert set(publish(now)) == {"policy", "routes", "grants:0999901A"}
+    seen = snapshot()
+    assert seen.published_at == now.timestamp()
+    (target,) = seen.routes["petit"]
+    assert (target.endpoint, target.base_url, target.clearance, target.operator) == (
+        "rives-petit",
+        "http://127.0.0.1:9001/v1",
+        DataClass.PERSONAL,
+        "Deux-Rives",
+    )
+    assert target.coefficients.factor_set == "ecologits-0.11.3/FRA"
+    grant = seen.grants[key_digest(world.key.secret)]
+    assert (grant.use, grant.use_id, grant.key_id) == ("assistance", str(world.use.pk), str(world.key.key.pk))
+    assert (grant.data_class, grant.ceiling, grant.person) == (DataClass.INTERNAL, DataClass.RESTRICTED, None)
+    assert set(grant.access_scopes) == {str(PUBLIC), str(MEMBERS), str(world.rives.scope_id)}
+    assert seen.uses == {}
+
+
+def test_only_what_changed_gets_a_new_version(world, now):
+    first = publish(now)
+    assert publish(now + timedelta(hours=1)) == first, "nothing changed: nothing is sent"
+    with system("demo"):
+        world.declare_use(purpose="Autre chose")
+    second = publish(now + timedelta(hours=2))
+    assert {name for name in first if first[name] != second[name]} == {"policy", "grants:0999901A"}
+    assert all(second[name] >= first[name] for name in first)
+
+
+def test_versions_grow_through_disappearance_and_clocks_that_step_back(world, now):
+    first = publish(now)
+    with system("demo"):
+        SnapshotPart.objects.filter(name="routes").delete()
+    again = publish(now + timedelta(seconds=1))
+    assert again["routes"] > first["routes"]
+    with system("demo"):
+        world.declare_model("grand")
+    back = publish(now - timedelta(days=1))
+    assert back["routes"] == again["routes"] + 1
+
+
+def test_gateways_are_told_at_commit_and_only_of_what_moved(world, now):
+    url = connections["default"].settings_dict
+    with psycopg.connect(
+        dbname=url["NAME"], user=url["USER"], password=url["PASSWORD"], host=url["HOST"], autocommit=True
+    ) as listener:
+        listener.execute(f"LISTEN {actions.CHANNEL}")
+        with system("snapshot"):
+            actions.publish_snapshot(at=now)
+            assert [one.payload for one in listener.notifies(timeout=0.2)] == []
+        heard = [one.payload for one in listener.notifies(timeout=2, stop_after=3)]
+        assert heard == ["grants:0999901A", "policy", "routes"]
+        publish(now)
+        assert list(listener.notifies(timeout=0.2)) == []
+
+
+def test_an_institution_without_uses_has_no_part_and_one_that_vanished_loses_its_own(world, now):
+    with system("demo"):
+        brume, _ = institutions.declare_institution(actor=Job(), uai="0999902B", name="Haute-Brume", at=now)
+        assert "grants:0999902B" not in publish(now)
+        use = world.declare_use(code="brume", institution=brume)
+    assert "grants:0999902B" in publish(now)
+    with system("demo"):
+        use.delete()
+    assert "grants:0999902B" not in publish(now)
+    assert "grants:0999902B" not in snapshot().parts
+
+
+def test_a_revoked_key_is_gone_and_an_expired_one_says_so_for_a_while(world, now):
+    with system("demo"):
+        brief = supply.create_key(actor=Job(), use=world.use, name="brève", expires_at=now + timedelta(hours=1), at=now)
+        supply.revoke_key(actor=Job(), key=world.key.key, at=now)
+    publish(now)
+    seen = snapshot()
+    assert key_digest(world.key.secret) not in seen.grants
+    assert seen.grants[key_digest(brief.secret)].expires_at == (now + timedelta(hours=1)).timestamp()
+    publish(now + timedelta(days=2))
+    assert key_digest(brief.secret) in snapshot().grants
+    publish(now + timedelta(days=32))
+    assert key_digest(brief.secret) not in snapshot().grants
+
+
+def test_a_key_issued_to_a_person_carries_a_pseudonym(world, now):
+    with system("demo"):
+        person = institutions.add_person(actor=Job(), email="a@b.example", name="Lise", password=None, at=now)
+        made = supply.create_key(actor=Job(), use=world.use, name="k", person=person, at=now)
+    publish(now)
+    assert snapshot().grants[key_digest(made.secret)].person == pseudonym(settings.SECRET_KEY, person.pk)
+
+
+def test_sessions_may_name_the_assistants_uses_only(world, now):
+    with system("demo"):
+        world.declare_use(code="assistant-rives", assistant=True)
+        world.declare_use(code="assistant-public", assistant=True, data_class=DataClass.PUBLIC)
+    publish(now)
+    uses = snapshot().uses
+    assert set(uses) == {"assistant-rives", "assistant-public"}
+    assert uses["assistant-public"].access_scopes == (str(PUBLIC),)
+    assert uses["assistant-public"].ceiling == DataClass.PUBLIC
+    assert uses["assistant-rives"].operations == ("chat",)
+    assert str(world.rives.scope_id) in uses["assistant-rives"].access_scopes
+
+
+def test_one_model_at_two_endpoints_is_two_ways_in_the_declared_order(world, now):
+    with system("demo"):
+        first = world.declare_endpoint("first", position=1)
+        world.declare_model("petit", endpoint=first)
+        world.declare_model("avant", endpoint=first, position=0)
+    publish(now)
+    seen = snapshot()
+    assert list(seen.models) == ["avant", "petit"]
+    assert [target.endpoint for target in seen.routes["petit"]] == ["first", "rives-petit"]
+
+
+def test_an_inactive_endpoint_has_no_route(world, now):
+    with system("demo"):
+        world.declare_endpoint(active=False)
+    publish(now)
+    assert snapshot().routes == {}
+
+
+def test_an_engines_secret_travels_sealed(world, now):
+    with system("demo"):
+        world.declare_endpoint(secret="the-engine-secret")
+    publish(now)
+    (target,) = snapshot().routes["petit"]
+    assert b"the-engine-secret" not in target.secret
+    assert unseal(settings.SECRET_KEY, "endpoint/rives-petit", target.secret) == "the-engine-secret"
+    assert publish(now) == publish(now), "a sealed box is not sealed anew"
+
+
+# --- from commit to publication ----------------------------------------------------------------------------------
+
+
+def test_a_transaction_of_many_changes_is_one_job_and_a_rollback_none(world, now):
+    before = jobs()
+    with pytest.raises(RuntimeError), system("demo"):
+        world.declare_model("a")
+        raise RuntimeError
+    assert jobs() == before
+    with system("demo"):
+        for name in ("a", "b", "c"):
+            world.declare_model(name)
+    assert jobs() == before + 1
+
+
+def test_a_burst_publishes_once(world, now):
+    for name in ("a", "b", "c"):
+        with system("demo"):
+            world.declare_model(name)
+    with system("snapshot"):
+        assert actions.publish_if_changed(at=now) is not None
+        assert actions.publish_if_changed(at=now) is None
+        assert Change.objects.count() == 0
+    assert {"a", "b", "c"} <= set(snapshot().models)
+
+
+def test_a_change_that_commits_during_a_publication_keeps_its_mark(world, now):
+    """A queueing lock would lose it: the waiting job of another runs before our commit."""
+    began, publishing = threading.Event(), threading.Event()
+
+    def change():
+        with system("demo"):
+            world.declare_model("late")
+            began.set()
+            publishing.wait(10)
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert began.wait(10)
+    tasks.publish()
+    assert "late" not in snapshot().models
+    publishing.set()
+    thread.join()
+    tasks.publish()
+    assert "late" in snapshot().models
+
+
+def test_the_job_needs_no_argument_and_bears_any(world):
+    tasks.publish(whatever=1)
+    assert "petit" in snapshot().models
+    tasks.publish_anyway(timestamp=0)
+
+
+def test_publication_is_for_the_system_role(world, now):
+    with pytest.raises(RuntimeError), scopes([]):
+        actions.publish_snapshot(at=now)
+    publish(now)
+    with scopes([]), pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+        SnapshotPart.objects.update(version=1)
+
+
+# --- gateways ----------------------------------------------------------------------------------------------------
+
+
+def gateway(seen_at, versions):
+    return Gateway.objects.create(id=uuid.uuid4(), started_at=seen_at, seen_at=seen_at, versions=versions)
+
+
+def test_who_lags_is_named(world, now):
+    versions = publish(now)
+    with scopes([]):
+        assert queries.acknowledged(versions, now) == (True, [])
+        good = gateway(now, versions)
+        assert queries.acknowledged(versions, now) == (True, [])
+        later = gateway(now, {name: version + 1 for name, version in versions.items()})
+        behind = gateway(now, {**versions, "routes": versions["routes"] - 1})
+        new = gateway(now, {})
+        gateway(now - queries.LIVE, {})
+        ok, lagging = queries.acknowledged(versions, now)
+        assert (ok, set(lagging)) == (False, {behind.id, new.id})
+        assert {one.id for one in queries.live_gateways(now)} == {good.id, later.id, behind.id, new.id}
+
+
+# --- class ≤ clearance, whatever anybody declares ----------------------------------------------------------------
+
+CLASSES = st.sampled_from(list(DataClass))
+STEPS = st.one_of(
+    st.tuples(st.just("endpoint"), st.sampled_from(["e1", "e2"]), CLASSES),
+    st.tuples(st.just("model"), st.sampled_from(["e1", "e2"]), st.sampled_from(["m1", "m2"])),
+    st.tuples(st.just("use"), st.sampled_from(["u1", "u2"]), CLASSES),
+    st.tuples(st.just("publish"), st.just(""), st.just("")),
+)
+
+
+@bounds(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEPS, min_size=1, max_size=8))
+def test_no_sequence_of_declarations_sends_a_class_above_a_clearance(world, now, steps):
+    declared = {"rives-petit": DataClass.PERSONAL}
+    secrets = [world.key.secret]
+    with system("demo"):
+        for verb, name, value in steps:
+            if verb == "endpoint" or (verb == "model" and name not in declared):
+                clearance = value if verb == "endpoint" else DataClass.PUBLIC
+                world.declare_endpoint(name, clearance=clearance)
+                declared[name] = clearance
+            if verb == "model":
+                world.declare_model(value, endpoint=world.declare_endpoint(name, clearance=declared[name]))
+            if verb == "use":
+                use = world.declare_use(name, data_class=value)
+                secrets.append(supply.create_key(actor=Job(), use=use, name="k", at=now).secret)
+    publish(now)
+    seen = snapshot()
+    for targets in seen.routes.values():
+        for target in targets:
+            if target.endpoint in declared:
+                assert target.clearance == declared[target.endpoint]
+    admitted = 0
+    for secret in secrets:
+        grant = seen.grants[key_digest(secret)]
+        for model in seen.models:
+            for asked in (None, *DataClass):
+                answer = decide(
+                    seen.routes,
+                    grant,
+                    model=model,
+                    operation=Operation.CHAT,
+                    asked_class=asked.code if asked is not None else None,
+                    max_tokens=1,
+                    now=now.timestamp(),
+                )
+                if isinstance(answer, Admit):
+                    admitted += 1
+                    assert answer.data_class >= max(grant.data_class, asked or 0)
+                    assert answer.data_class <= declared.get(answer.target.endpoint, answer.target.clearance)
+    assert admitted, "a test that admits nothing proves nothing"
+
+
+def test_the_same_rows_give_the_same_bytes_in_any_order(world, now):
+    with system("demo"):
+        uses = [world.declare_use(code, assistant=True) for code in ("a", "b")]
+    one = rules.grants("0999901A", uses, lambda _: [], lambda _: [PUBLIC, MEMBERS])
+    other = rules.grants("0999901A", reversed(uses), lambda _: [], lambda _: [MEMBERS, PUBLIC])
+    assert one == other
