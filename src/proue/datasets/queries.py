@@ -1,0 +1,36 @@
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db.models import F, QuerySet
+
+from proue.datasets.models import Dataset, Distribution, LegalFile
+from proue.datasets.rules import State
+
+
+def visible() -> QuerySet[Dataset]:
+    """Published datasets of the scopes entered, by institution and title: row-level security keeps the rest away."""
+    rows = Dataset.objects.filter(state=State.PUBLISHED).select_related("institution")
+    return rows.order_by("institution__name", "title")
+
+
+def dataset_by_slug(slug: str) -> Dataset | None:
+    """Whatever its state, among the scopes entered. The most widely shared first, when two scopes have the slug."""
+    return Dataset.objects.filter(slug=slug).select_related("institution").order_by("scope_id").first()
+
+
+def dataset_by_id(id: UUID) -> Dataset | None:
+    return Dataset.objects.filter(id=id).select_related("institution").first()
+
+
+def legal_file(dataset_id: UUID) -> LegalFile | None:
+    """The one in force."""
+    return LegalFile.objects.filter(dataset_id=dataset_id, version=F("dataset__version")).first()
+
+
+def not_grounding(scope_ids: Iterable[UUID]) -> list[UUID]:
+    """Datasets of these scopes whose passages the assistant may not show: drafts, withdrawn, or not granted."""
+    return list(Dataset.objects.filter(scope_id__in=list(scope_ids), may_ground=False).values_list("id", flat=True))
+
+
+def files_of(dataset_id: UUID) -> list[Distribution]:
+    return list(Distribution.objects.filter(dataset_id=dataset_id).select_related("file").order_by("name"))
