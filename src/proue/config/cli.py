@@ -99,6 +99,9 @@ def migrate() -> None:
         from proue.config.database import migrate as run
 
         run(verbosity=1)
+        from proue.config.statics import collect
+
+        collect()
 
 
 @cli.command(hidden=True)

@@ -4,6 +4,7 @@ import os
 
 from proue.config.database import migrate
 from proue.config.serve import socket_path
+from proue.config.statics import collect
 from proue.institutions.access import Job
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
@@ -18,6 +19,7 @@ ENGINE_ENDPOINT = "proue-extractif"
 def prepare(*, demo: bool) -> None:
     """Idempotent: a second start changes nothing that people have changed since."""
     migrate()
+    collect()
     at = utc_now()
     with system("apply"):
         declare_own_engine(at=at)

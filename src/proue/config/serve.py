@@ -21,6 +21,7 @@ def serve(name: Literal["portal", "engine"], *, workers: int) -> None:
     """Only the gateway, under our own account, reaches these sockets."""
     with database():
         os.umask(0o077)
+        (env.data_dir() / "static").mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
         uvicorn.run(
             APPLICATIONS[name],
             uds=socket_path(name),

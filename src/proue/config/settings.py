@@ -181,6 +181,10 @@ TIME_ZONE = "Europe/Paris"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "proue.config.statics.HashedWhenCollected"},
+}
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 
