@@ -16,7 +16,8 @@ from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog
 from proue.gateway.metrics import CONTENT_TYPE, exposition
 from proue.gateway.relay import Exchange, Means, admit
-from proue.gateway.request import Gone, Receive, Request, Scope, Send
+from proue.gateway.request import Gone, Receive, Request, Scope
+from proue.gateway.server import Send
 from proue.gateway.settings import Settings
 from proue.gateway.snapshot import Source
 from proue.kernel.ids import uuid7
@@ -75,7 +76,7 @@ class App:
         if operation is not None:
             await self._engine(request, operation, usage_id)
         elif raw in self._own:
-            await request.answer(await self._own[raw](request, scope))
+            request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
             await self._list(request, raw)
         else:
@@ -98,15 +99,15 @@ class App:
             pass
         except GatewayError as error:
             status, outcome = error.status, "refused"
-            await request.answer(errors.answer(error, english=request.english))
+            request.answer(errors.answer(error, english=request.english))
         except Exception:
             log.exception("request %s", request.id)
             status, outcome = 500, "fault"
             if exchange is None or not exchange.status:
-                await request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
+                request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
         finally:
             metrics.in_flight -= 1
-            metrics.request(operation.value, status, outcome, time.monotonic() - started)
+            metrics.request(operation, status, outcome, time.monotonic() - started)
             if self._access.enabled:
                 self._engine_line(request, status, outcome, started, exchange)
 
@@ -138,7 +139,7 @@ class App:
             answer = self._listed(request, raw)
         except GatewayError as error:
             answer = errors.answer(error, english=request.english)
-        await request.answer(answer)
+        request.answer(answer)
         self._means.metrics.request("list", answer.status, "done", time.monotonic() - started)
         self._line(request, answer.status, started, path=request.path)
 
@@ -176,7 +177,7 @@ class App:
         if not allowed and not (wanted and auth.same(given, f"Bearer {wanted}")):
             return errors.answer(GatewayError("path.unknown"), english=request.english)
         body = await asyncio.to_thread(exposition, self._means.metrics, self._gauges)
-        return Answer(200, [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(body))], body)
+        return Answer(200, [(b"content-type", CONTENT_TYPE)], body)
 
     @staticmethod
     def _behind_proxy(scope: Scope) -> bool:
@@ -230,7 +231,7 @@ def _in_time(grant: Grant) -> None:
 
 def _json(value: object) -> Answer:
     body = msgspec.json.encode(value)
-    return Answer(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body)
+    return Answer(200, [(b"content-type", b"application/json")], body)
 
 
 def _model(model: Model) -> dict[str, Any]:

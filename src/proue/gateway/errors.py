@@ -258,7 +258,6 @@ def answer(error: GatewayError, *, english: bool, extra: Iterable[tuple[bytes, b
     body = payload(error, english=english)
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
         *extra,
     ]
     if error.definitive:

@@ -120,7 +120,7 @@ class Journal:
         self._tickets: set[Ticket] = set()
         self.segments: list[Segment] = []
         self._current = self._new_segment()
-        self._dirty = threading.Event()
+        self._dirty = False  # written by the loop, read by the thread: one reference, no lock
         self._ended = threading.Event()
         self._sync = threading.Thread(target=self._flush_for_ever, name="journal-sync", daemon=True)
         self._sync.start()
@@ -172,7 +172,7 @@ class Journal:
         if written != len(record):  # not counted in `size`: the next record overwrites the torn one
             raise GatewayError("journal.full")
         current.size += written
-        self._dirty.set()
+        self._dirty = True
 
     def _rotate(self) -> None:
         if self.spool_bytes + SEGMENT_BYTES > self._limit:
@@ -250,8 +250,8 @@ class Journal:
 
     def _flush_for_ever(self) -> None:
         while not self._ended.wait(SYNC_S):
-            if self._dirty.is_set():
-                self._dirty.clear()
+            if self._dirty:
+                self._dirty = False
                 self._flush()
 
     def _flush(self) -> None:

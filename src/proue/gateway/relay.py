@@ -19,13 +19,14 @@ from proue.gateway.meter import Counts
 from proue.gateway.metrics import Metrics
 from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
+from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.sse import Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
 from proue.kernel.policy import Admit, Operation, Refuse, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
-from proue.wire.usage import Outcome, Usage
+from proue.wire.usage import Impact, Outcome, Usage
 
 log = logging.getLogger("proue.gateway")
 
@@ -92,6 +93,7 @@ class Exchange:
         self._counts = Counts(tokens_in=asked.tokens_in_estimate)
         self._outcome = Outcome.INTERRUPTED
         self._first_byte_us: int | None = None
+        self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
         self.status = 0
 
@@ -211,16 +213,25 @@ class Exchange:
         else:
             await self._relay_whole(connection)
 
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self._begun = True
-        said = [
+    def _head(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        return [
             *headers,
             (b"x-request-id", self._request.id.encode()),
             (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
             (b"x-proue-route-reason", self._admitted.reason.encode("ascii", "replace")),
         ]
-        await self._request.send({"type": "http.response.start", "status": status, "headers": said})
+
+    def _whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status = status
+        self._begun = True
+        sized = [*headers, (b"content-length", b"%d" % len(body))]
+        respond(self._request.send, status, self._head(sized), body)
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self._begun = True
+        message = {"type": "http.response.start", "status": status, "headers": self._head(headers)}
+        await self._request.send(message)
 
     async def _send(self, data: bytes, *, more: bool) -> None:
         await self._request.send({"type": "http.response.body", "body": data, "more_body": more})
@@ -268,8 +279,7 @@ class Exchange:
         else:
             answer = self._with_impacts(answer)
         self._outcome = Outcome.DONE
-        await self._start(OK, [*headers, (b"content-length", str(len(answer)).encode())])
-        await self._send(answer, more=False)
+        self._whole(OK, headers, answer)
         if self._request.link.gone:
             self._outcome = Outcome.CLIENT_GONE
 
@@ -280,7 +290,6 @@ class Exchange:
             raise GatewayError("upstream.malformed") from None
         if usage is None:
             return answer
-        self._counts.told(usage)
         return meter.splice(answer, fields, usage, self._impacts(usage))
 
     async def _read_whole(self, connection: Connection, limit: int) -> bytes:
@@ -294,7 +303,8 @@ class Exchange:
 
     def _impacts(self, usage: dict[str, Any]) -> dict[str, Any]:
         self._counts.told(usage)
-        return meter.impacts_json(self._impact())
+        self._impact = self._estimate()
+        return meter.impacts_json(self._impact)
 
     # --- when it goes wrong
 
@@ -311,11 +321,10 @@ class Exchange:
         retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
         said = _spoken(answer)
         if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):
-            await self._start(status, [(b"content-type", JSON), (b"content-length", b"%d" % len(answer)), *retry])
-            await self._send(answer, more=False)
+            self._whole(status, [(b"content-type", JSON), *retry], answer)
             return
         error = GatewayError("upstream.error", status=status, code_seen=status, said=_words(said))
-        await self._answer(error, retry)
+        self._answer(error, retry)
 
     async def _failed(self, failed: UpstreamFailed) -> None:
         self._outcome = Outcome.UPSTREAM_DEAD if self._first_byte_us is not None else Outcome.UPSTREAM_ERROR
@@ -326,19 +335,18 @@ class Exchange:
         if self._begun:
             await self._send(errors.in_band(error, english=self._request.english), more=False)
         else:
-            await self._answer(error)
+            self._answer(error)
 
-    async def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+    def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
         whole = errors.answer(error, english=self._request.english, extra=extra or ())
-        await self._start(whole.status, whole.headers)
-        await self._send(whole.body, more=False)
+        self._whole(whole.status, whole.headers, whole.body)
 
     # --- what it used
 
     def _elapsed_us(self) -> int:
         return int((time.monotonic() - self._opened) * 1e6)
 
-    def _impact(self) -> Any:
+    def _estimate(self) -> Impact | None:
         return meter.impact_of(self.target.coefficients, self._counts, time.monotonic() - self._opened)
 
     def _usage(self, *, reserved: int | None = None) -> Usage:
@@ -355,7 +363,7 @@ class Exchange:
             key_id=grant.key_id,
             model=self._asked.model,
             endpoint=target.endpoint,
-            operation=self._operation.value,
+            operation=self._operation,
             data_class=int(self._admitted.data_class),
             outcome=self._outcome,
             person=grant.person,
@@ -368,11 +376,11 @@ class Exchange:
             tokens_reasoning=counts.tokens_reasoning,
             estimated=counts.estimated,
             first_byte_us=self._first_byte_us,
-            impact=None if opening else self._impact(),
+            impact=None if opening else self._impact or self._estimate(),
         )
 
     def _count(self) -> None:
-        metrics, operation = self._means.metrics, self._operation.value
+        metrics, operation = self._means.metrics, self._operation
         metrics.tokens["input"] += self._counts.tokens_in
         metrics.tokens["input_cached"] += self._counts.tokens_in_cached
         metrics.tokens["output"] += self._counts.tokens_out

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from proue.gateway.errors import Answer, GatewayError, prefers_english
-from proue.gateway.server import Link
+from proue.gateway.server import Link, Send, respond
 from proue.gateway.settings import MB
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 READ_HEADERS = frozenset(
@@ -83,7 +82,10 @@ class Request:
             raise GatewayError("request.too_large", limit=limit // MB)
         return body
 
-    async def answer(self, answer: Answer) -> None:
-        headers = [*answer.headers, (b"x-request-id", self.id.encode())]
-        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": answer.body})
+    def answer(self, answer: Answer) -> None:
+        respond(
+            self.send,
+            answer.status,
+            [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"x-request-id", self.id.encode())],
+            answer.body,
+        )

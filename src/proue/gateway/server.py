@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from proue.gateway.errors import GatewayError, payload
 from proue.gateway.settings import Limits
@@ -15,6 +15,9 @@ from proue.gateway.settings import Limits
 SWEEP_S = 1.0
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Link:
@@ -47,7 +50,7 @@ def door(limits: Limits) -> type[HttpToolsProtocol]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.link = Link()
-            self.head_size = 0
+            self.head_size = 0  # of a head that is not whole yet
             self.head_since = 0.0  # 0: no head is awaited
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,21 +67,19 @@ def door(limits: Limits) -> type[HttpToolsProtocol]:
             self.head_since = self.loop.time()
             self.scope["proue.link"] = self.link  # type: ignore[typeddict-unknown-key]
 
-        def on_url(self, url: bytes) -> None:
-            self._weigh(len(url))
-            super().on_url(url)
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            self._weigh(len(name) + len(value) + 4)
-            super().on_header(name, value)
-
-        def _weigh(self, size: int) -> None:
-            self.head_size += size
-            if self.head_size > limits.head_bytes:
-                raise ValueError("head too large")  # httptools turns it into its own error
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.head_since and not self.transport.is_closing():
+                self.head_size += len(data)
+                if self.head_size > limits.head_bytes:
+                    self.send_400_response("")
 
         def on_headers_complete(self) -> None:
             self.head_since = 0.0
+            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+            if size > limits.head_bytes:
+                self.head_size = size
+                raise ValueError("head too large")  # httptools turns it into its own error
             super().on_headers_complete()
 
         def send_400_response(self, msg: str) -> None:
@@ -90,6 +91,33 @@ def door(limits: Limits) -> type[HttpToolsProtocol]:
             self.transport.close()
 
     return Door
+
+
+def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+    """A whole answer in one write: uvicorn's two messages are two system calls, a third of what we cost.
+
+    `send` is the bound method of uvicorn's cycle; this does what its two calls would have done. `headers` hold a
+    content-length, and their values were parsed by httptools or made by us.
+    """
+    cycle = cast("RequestResponseCycle", getattr(send, "__self__"))  # noqa: B009 - no such attribute for mypy
+    if cycle.disconnected or cycle.response_started:
+        return
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    lines = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        lines += (name, b": ", value, b"\r\n")
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    if cycle.scope["method"] != "HEAD":
+        lines.append(body)
+    cycle.transport.write(b"".join(lines))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 class Server(uvicorn.Server):

@@ -230,6 +230,11 @@ class Connection(asyncio.Protocol):
                 self._failure = self._failure or Malformed()
             self.reusable = False
             self.abort()
+        if not self.head_done:  # one read more than the limit at most
+            self._head_size += len(data)
+            if self._head_size > self._limits.head_bytes:
+                self._failure = self._failure or Malformed()
+                self.abort()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -260,18 +265,8 @@ class Connection(asyncio.Protocol):
         if self.complete:
             raise ValueError("an answer that nobody asked for")  # httptools turns it into its own error
 
-    def on_status(self, status: bytes) -> None:
-        self._weigh(len(status))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._weigh(len(name) + len(value) + 4)
         self.headers.append((name.lower(), value))
-
-    def _weigh(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self._limits.head_bytes:
-            self._failure = Malformed()
-            raise ValueError("head too large")  # httptools turns it into its own error
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -279,7 +274,7 @@ class Connection(asyncio.Protocol):
             self._informational = True
             self.headers = []
             return
-        names = {name for name, _ in self.headers}
+        names = [name for name, _ in self.headers]
         bodiless = self._head_only or self.status in BODILESS
         self._until_close = not bodiless and b"content-length" not in names and b"transfer-encoding" not in names
         self.head_done = True

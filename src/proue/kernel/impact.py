@@ -6,6 +6,7 @@ this request adds) and *full* (with its share of idle hours, host and manufactur
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,15 +66,13 @@ class Site:
     factor_set: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     value: int
     low: int
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     energy_uwh: Interval
     ghg_marginal_ug: Interval
     ghg_full_ug: Interval
