@@ -1,3 +1,12 @@
-from django.urls import include, path
+"""Pages in both languages, then what has no language. `/v1` is the gateway's and never comes here."""
 
-urlpatterns = [path("", include("proue.portal.urls"))]
+from django.conf.urls.i18n import i18n_patterns
+
+from proue.portal import urls as portal
+
+urlpatterns = [*portal.plain, *i18n_patterns(*portal.pages, prefix_default_language=False)]
+
+handler400 = "proue.portal.errors.bad_request"
+handler403 = "proue.portal.errors.forbidden"
+handler404 = "proue.portal.errors.not_found"
+handler500 = "proue.portal.errors.fault"

@@ -1,3 +1,20 @@
-from django.urls import URLPattern, URLResolver
+"""`plain` addresses have no language; `pages` stand at `/` in French and under `/en/` (config/urls.py)."""
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import URLPattern, URLResolver, include, path
+
+from proue.portal.home import views as home
+
+plain: list[URLPattern | URLResolver] = [
+    path("apparence/", home.theme, name="theme"),
+    path("robots.txt", home.robots, name="robots"),
+]
+pages: list[URLPattern | URLResolver] = [
+    path("", home.index, name="home"),
+    path("accessibilite/", home.accessibility, name="accessibility"),
+    path("mentions/", home.legal, name="legal"),
+    path("compte/", include("proue.portal.account.urls")),
+    path("modeles/", include("proue.portal.models.urls")),
+    path("assistant/", include("proue.portal.assistant.urls")),
+    path("", include("proue.portal.commons.urls")),
+    path("etablissement/", include("proue.portal.institution.urls")),
+]

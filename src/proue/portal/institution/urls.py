@@ -1,0 +1,5 @@
+from django.urls import path
+
+from proue.portal.institution import views
+
+urlpatterns = [path("", views.index, name="institution")]

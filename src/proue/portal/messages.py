@@ -1,0 +1,57 @@
+"""Every refusal in a sentence: what happened, what it means, what to do. A test holds it against all of them."""
+
+from collections.abc import Mapping
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from proue.kernel.refusal import Refusal
+
+SENTENCES: Mapping[str, Promise] = {
+    "refused": _("Cette demande ne peut pas être satisfaite. Revenez en arrière et vérifiez ce que vous avez saisi."),
+    "not_found": _("Cette page n’existe pas, ou elle ne vous est pas ouverte."),
+    "changed_meanwhile": _(
+        "Quelqu’un a modifié cet objet entre-temps. Relisez la nouvelle version avant de recommencer."
+    ),
+    "not_allowed": _(
+        "Votre rôle ne permet pas cette action. La personne référente de votre établissement peut vous l’ouvrir."
+    ),
+    "institution.bad_uai": _("« {uai} » n’est pas un code UAI : il compte sept chiffres et une lettre."),
+    "role.already_held": _(
+        "Cette personne a déjà ce rôle à ces dates. Mettez fin au premier avant d’en ouvrir un autre."
+    ),
+    "person.second_factor_needed": _(
+        "Votre rôle ouvre des portes à d’autres : il demande un second facteur. Activez-le dans votre compte."
+    ),
+    "supply.bad_code": _(
+        "« {value} » ne peut pas servir de code : employez des minuscules, des chiffres, des tirets, des points."
+    ),
+    "supply.bad_country": _("« {value} » n’est pas un code de pays : deux lettres capitales, comme FR."),
+    "supply.unknown_word": _("« {word} » n’est pas un mot connu ici. Choisissez dans la liste proposée."),
+    "endpoint.bad_address": _(
+        "Cette adresse ne peut pas être celle d’un moteur : elle commence par http://, https:// ou unix:/, "
+        "sans mot de passe."
+    ),
+    "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
+    "use.ceiling_below_class": _(
+        "Le plafond de cet usage est sous sa propre classe de données. Relevez le plafond ou abaissez la classe."
+    ),
+    "use.moves_institution": _("Ce code d’usage est déjà pris. Choisissez-en un autre."),
+    "key.expiry_in_the_past": _("La date d’expiration est déjà passée. Choisissez un jour à venir."),
+    "key.secret_too_weak": _("Ce secret est trop court ou mal formé. Laissez Proue en tirer un au hasard."),
+    "key.already_held": _("Ce secret ouvre déjà un autre usage. Laissez Proue en tirer un nouveau."),
+    "key.already_revoked": _("Cette clé était déjà révoquée : elle n’ouvre plus rien."),
+}
+
+
+def say(refusal: Refusal) -> str:
+    """The sentence in the reader's language. Details that it does not name are never shown."""
+    template = str(SENTENCES.get(refusal.code, SENTENCES["refused"]))
+    return template.format_map(_Blanks({name: str(value)[:200] for name, value in refusal.details.items()}))
+
+
+class _Blanks(dict[str, str]):
+    """A detail that a caller forgot leaves a dash, not a fault."""
+
+    def __missing__(self, key: str) -> str:
+        return "—"

@@ -1,0 +1,124 @@
+"""The words of screens: data classes, roles, tiers, countries and laws. Codes never reach a page."""
+
+from collections.abc import Mapping
+
+from babel import Locale
+from django.utils.functional import Promise
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+
+from proue.institutions.rules import Role, Status
+from proue.kernel.dataclass import DataClass
+
+CLASSES: Mapping[DataClass, Promise] = {
+    DataClass.PUBLIC: gettext_lazy("rien de personnel"),
+    DataClass.INTERNAL: gettext_lazy("usage interne"),
+    DataClass.PERSONAL: gettext_lazy("des données sur des personnes"),
+    DataClass.SENSITIVE: gettext_lazy("un sujet sensible"),
+    DataClass.RESTRICTED: gettext_lazy("un travail de laboratoire protégé"),
+}
+CLASS_EXAMPLES: Mapping[DataClass, Promise] = {
+    DataClass.PUBLIC: gettext_lazy("une question générale, un texte déjà publié"),
+    DataClass.INTERNAL: gettext_lazy("une note de service, un projet de cours"),
+    DataClass.PERSONAL: gettext_lazy("un nom, une adresse, une note, un courriel reçu"),
+    DataClass.SENSITIVE: gettext_lazy("la santé, une procédure disciplinaire, un sujet d’examen à venir"),
+    DataClass.RESTRICTED: gettext_lazy("un résultat d’une zone à régime restrictif"),
+}
+TIERS: Mapping[str, Promise] = {
+    "measured": gettext_lazy("mesuré"),
+    "calibrated": gettext_lazy("calibré"),
+    "benchmark": gettext_lazy("estimé"),
+    "parametric": gettext_lazy("estimé"),
+    "opaque": gettext_lazy("estimé à grands traits"),
+}
+TIER_MEANINGS: Mapping[str, Promise] = {
+    "measured": gettext_lazy("lu sur un compteur de la machine"),
+    "calibrated": gettext_lazy("calculé, puis réglé sur des mesures de cette machine"),
+    "benchmark": gettext_lazy("calculé d’après un banc d’essai du même modèle"),
+    "parametric": gettext_lazy("calculé d’après la taille du modèle et la machine"),
+    "opaque": gettext_lazy("calculé sans que l’exploitant dise la taille du modèle ou la machine"),
+}
+ROLES: Mapping[Role, Promise] = {
+    Role.REFERENT: gettext_lazy("référence Proue"),
+    Role.DPO: gettext_lazy("protection des données"),
+    Role.SECURITY_OFFICER: gettext_lazy("sécurité des systèmes d’information"),
+    Role.LAWYER: gettext_lazy("affaires juridiques"),
+    Role.LIBRARIAN: gettext_lazy("documentation des communs"),
+    Role.GROUP_LEAD: gettext_lazy("animation d’un groupe de travail"),
+    Role.BUYER: gettext_lazy("achats"),
+    Role.AUDITOR: gettext_lazy("audit"),
+    Role.OPERATOR: gettext_lazy("exploitation de la plateforme"),
+}
+STATUSES: Mapping[Status, Promise] = {
+    Status.STUDENT: gettext_lazy("études"),
+    Status.TEACHER: gettext_lazy("enseignement"),
+    Status.RESEARCHER: gettext_lazy("recherche"),
+    Status.STAFF: gettext_lazy("personnel"),
+}
+LICENCES: Mapping[str, str] = {
+    "etalab-2.0": "Licence Ouverte 2.0",
+    "LicenseRef-consortium-1": "Licence du consortium",
+    "CC-BY-4.0": "CC BY 4.0",
+    "CC-BY-SA-4.0": "CC BY-SA 4.0",
+    "CC0-1.0": "CC0 1.0",
+}
+LICENCE_TEXTS: Mapping[str, str] = {
+    "etalab-2.0": "https://www.etalab.gouv.fr/licence-ouverte-open-licence/",
+    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/deed.fr",
+    "CC-BY-SA-4.0": "https://creativecommons.org/licenses/by-sa/4.0/deed.fr",
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/deed.fr",
+}
+
+UNION = frozenset(
+    [
+        "AT",
+        "BE",
+        "BG",
+        "CY",
+        "CZ",
+        "DE",
+        "DK",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GR",
+        "HR",
+        "HU",
+        "IE",
+        "IT",
+        "LT",
+        "LU",
+        "LV",
+        "MT",
+        "NL",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SI",
+        "SK",
+    ]
+)
+EEA = UNION | {"IS", "LI", "NO"}
+
+
+def country(code: str) -> str:
+    """« France »; the code itself when nobody knows it."""
+    names: Mapping[str, str] = Locale(get_language() or "fr").territories
+    return names.get(code, code)
+
+
+def law(hq_country: str) -> str:
+    """Under which law the operator answers: that of its head office, whatever the country of the machine."""
+    if hq_country == "FR":
+        return _("droit français et de l’Union européenne")
+    if hq_country in UNION:
+        return _("droit de l’Union européenne ({country})").format(country=country(hq_country))
+    if hq_country in EEA:
+        return _("droit de l’Espace économique européen ({country})").format(country=country(hq_country))
+    return _("droit d’un pays hors de l’Union européenne ({country})").format(country=country(hq_country))
+
+
+def is_european(hq_country: str) -> bool:
+    return hq_country in UNION
