@@ -3,6 +3,7 @@
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class BadSetting(SystemExit):
@@ -40,6 +41,12 @@ def words(name: str) -> list[str]:
 def reachable(host: str) -> str:
     """The address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+
+
+def hosts(public_url: str) -> list[str]:
+    """Names under which the portal may be asked for: the public one, and on this machine all of loopback's."""
+    name = urlsplit(public_url).hostname or ""
+    return ["127.0.0.1", "localhost", "[::1]"] if name in {"127.0.0.1", "localhost", "::1"} else [name]
 
 
 def data_dir() -> Path:

@@ -1,6 +1,7 @@
 """What `proue up` does before it opens: tables, our own engine, then the demonstration world when asked."""
 
 import os
+from datetime import datetime
 
 from proue.config.database import migrate
 from proue.config.serve import socket_path
@@ -31,7 +32,7 @@ def prepare(*, demo: bool) -> None:
         publish_snapshot(at=at)
 
 
-def declare_own_engine(*, at: object) -> None:
+def declare_own_engine(*, at: datetime) -> None:
     """The extractive engine runs beside the gateway, so it may read what any of its readers may."""
     job = Job()
     provider, _ = supply.declare_provider(

@@ -1,5 +1,6 @@
 """Django settings, from the environment only. Every PROUE_ name is documented in docs/reference/settings.md."""
 
+from pathlib import Path
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -17,7 +18,7 @@ PORT = env.integer("PROUE_PORT", 8400, low=1, high=65535)
 PUBLIC_URL = env.text("PROUE_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
 DEMO = env.boolean("PROUE_DEMO", default=False)
 # The gateway owns the port and relays pages to the portal over a unix socket; it checks the host for us.
-ALLOWED_HOSTS = ["*"] if not env.text("PROUE_PUBLIC_URL") else [PUBLIC_URL.split("//", 1)[1].split(":", 1)[0]]
+ALLOWED_HOSTS = env.hosts(PUBLIC_URL) if env.text("PROUE_PUBLIC_URL") else ["*"]
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
@@ -174,7 +175,7 @@ EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 
 LANGUAGE_CODE = env.text("PROUE_LANGUAGE", "fr")
 LANGUAGES = [("fr", "Français"), ("en", "English")]
-LOCALE_PATHS = [env.Path(__file__).parent.parent / "locale"]
+LOCALE_PATHS = [Path(__file__).parent.parent / "locale"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "Europe/Paris"

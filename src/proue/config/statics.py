@@ -1,6 +1,5 @@
 """Static files under hashed names once they are collected (`proue up`, `proue migrate`), under plain ones before."""
 
-from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
@@ -14,5 +13,3 @@ class HashedWhenCollected(CompressedManifestStaticFilesStorage):
 
 def collect() -> None:
     call_command("collectstatic", interactive=False, verbosity=0, clear=True)
-    # This very process may go on to serve pages.
-    staticfiles_storage.hashed_files, _ = staticfiles_storage.load_manifest()
