@@ -11,8 +11,8 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, month_period
-from proue.metering.models import Day, EmissionFactor
-from proue.metering.rules import WORLD, Described, Factor, coefficients, first_of_month, zone_of
+from proue.metering.models import Budget, Day, EmissionFactor
+from proue.metering.rules import WORLD, Described, Factor, Per, Subject, coefficients, first_of_month, zone_of
 from proue.store.access import database
 from proue.supply import queries as supply
 
@@ -125,6 +125,10 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> MonthFigures:
 def _ordered(tiers: Any) -> tuple[str, ...]:
     """From what is known best to what is known least."""
     return tuple(sorted(set(tiers), key=lambda tier: ORDER.index(tier) if tier in ORDER else len(ORDER)))
+
+
+def budget_of(subject: Subject, subject_id: UUID, per: Per) -> Budget | None:
+    return Budget.objects.filter(subject=subject, subject_id=subject_id, per=per).first()
 
 
 def factors(at: datetime) -> dict[str, Factor]:

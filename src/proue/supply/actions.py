@@ -17,7 +17,7 @@ from proue.ledger.actions import record
 from proue.store.access import database
 from proue.supply import rules
 from proue.supply.facts import EndpointDeclared, KeyCreated, KeyRevoked, ModelDeclared, ProviderDeclared, UseDeclared
-from proue.supply.models import ALL_OPERATIONS, ApiKey, Endpoint, Model, Provider, Use
+from proue.supply.models import ApiKey, Endpoint, Model, Provider, Use
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
 
@@ -155,6 +155,7 @@ def declare_model(
 ) -> tuple[Model, bool]:
     """`price` holds `in`, `cached`, `out`: euros per million tokens."""
     _require(actor, Right.OPERATE)
+    rules.check_shape(params_total_b, params_active_b, experts, experts_active)
     prices = price or {}
     wanted = {
         "served_as": served_as,
@@ -177,6 +178,20 @@ def declare_model(
             fact = ModelDeclared(model_id=row.pk, endpoint_id=endpoint.pk, model=name, active=row.active)
             record(fact, actor=actor, at=at)
         return row, changed
+
+
+def switch_models(*, actor: Actor | Job, endpoint: Endpoint, names: Sequence[str], active: bool, at: datetime) -> int:
+    """Models that an engine no longer serves, or serves again. Everything else that was declared of them stays."""
+    _require(actor, Right.OPERATE)
+    with transaction.atomic(using=database()):
+        rows = Model.objects.select_for_update().filter(endpoint=endpoint, name__in=list(names))
+        moved = [row for row in rows if row.active != active]
+        for row in moved:
+            row.active = active
+            row.save(update_fields=["active"])
+            fact = ModelDeclared(model_id=row.pk, endpoint_id=endpoint.pk, model=row.name, active=active)
+            record(fact, actor=actor, at=at)
+    return len(moved)
 
 
 def declare_use(
@@ -243,7 +258,7 @@ def create_key(
     at: datetime,
     expires_at: datetime | None = None,
     secret: str | None = None,
-    operations: Sequence[str] = tuple(ALL_OPERATIONS),
+    operations: Sequence[str] = rules.ALL_OPERATIONS,
     person: "Person | None" = None,
 ) -> CreatedKey:
     """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says."""

@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models import F, Q
 
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Operation
 from proue.store.models import Row, ScopedRow
 from proue.supply.rules import AiAct, KeyState, Shield, SizeClass, key_state
 
@@ -181,6 +180,3 @@ class ApiKey(ScopedRow):
 
     def state(self, at: datetime) -> KeyState:
         return key_state(expires_at=self.expires_at, revoked_at=self.revoked_at, at=at)
-
-
-ALL_OPERATIONS = [one.value for one in Operation]

@@ -130,8 +130,13 @@ def endpoint_by_code(code: str) -> Endpoint | None:
     return Endpoint.objects.filter(code=code).select_related("provider").first()
 
 
-def model_names_of(endpoint: Endpoint) -> list[str]:
-    return list(Model.objects.filter(endpoint=endpoint, active=True).values_list("name", flat=True))
+def endpoint_at(base_url: str) -> Endpoint | None:
+    return Endpoint.objects.filter(base_url=base_url).select_related("provider").order_by("created_at").first()
+
+
+def models_of(endpoint: Endpoint) -> dict[str, Model]:
+    """Active or not, by name."""
+    return {model.name: model for model in Model.objects.filter(endpoint=endpoint).order_by("position", "name")}
 
 
 def use_by_code(code: str) -> Use | None:
@@ -175,6 +180,15 @@ def publishable_keys(at: datetime, *, expired_since: datetime) -> Sequence[ApiKe
     alive = Q(expires_at__isnull=True) | Q(expires_at__gt=expired_since)
     unrevoked = Q(revoked_at__isnull=True) | Q(revoked_at__gt=at)
     return list(ApiKey.objects.filter(alive, unrevoked).order_by("digest"))
+
+
+def use_codes() -> list[str]:
+    return list(Use.objects.order_by("code").values_list("code", flat=True))
+
+
+def keys_named(name: str, use: Use | None = None) -> list[ApiKey]:
+    rows = ApiKey.objects.filter(name=name, revoked_at__isnull=True).select_related("use")
+    return list(rows if use is None else rows.filter(use=use))
 
 
 def key_holding(digest: bytes) -> ApiKey | None:

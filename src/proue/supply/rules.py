@@ -14,6 +14,7 @@ from proue.kernel.refusal import Refusal
 from proue.wire.seal import derive
 from proue.wire.token import KEY_PREFIX
 
+ALL_OPERATIONS = tuple(one.value for one in Operation)
 KEY_BYTES = 32
 SHOWN_CHARACTERS = 16  # of a key, kept to recognise it
 CHOSEN_SECRET_MIN = 8  # characters after the prefix, of a key that someone chose
@@ -212,3 +213,41 @@ def key_state(*, expires_at: datetime | None, revoked_at: datetime | None, at: d
 def pseudonym(secret_key: str, person_id: UUID) -> str:
     """How a person is called in grants, tokens and usage: stable here, and meaningless to whoever has not our key."""
     return hmac.digest(derive(secret_key, "person/1"), person_id.bytes, "sha256").hex()[:32]
+
+
+# Of a provider, as the check dictionary names them (p.* in the catalogue of requirements).
+PROVIDER_ATTRIBUTES = frozenset(
+    {
+        "admin_countries", "auth_protocols", "dc", "dc_declared_at", "decl", "hosting_countries", "last_audit",
+        "log_retention_days", "models", "noneu_share_max", "noneu_share_total", "noneu_veto",
+        "prompt_retention_days", "retrieval_days", "rgaa_rate", "risk_analysis_date", "seal", "snc_status",
+        "snc_valid_until", "support_countries", "support_fr", "support_noneu_list_ok", "switch_notice_days",
+        "switch_transition_days", "switching_fee_eur", "trains_on_customer_data", "transfers_outside_eea",
+        "unit_prices", "zero_retention_available",
+    }
+)  # fmt: skip
+
+SMALL_UP_TO_B, MEDIUM_UP_TO_B = 15.0, 60.0
+
+
+def size_of(params_total_b: float | None) -> SizeClass:
+    if params_total_b is None:
+        return SizeClass.MEDIUM
+    if params_total_b <= SMALL_UP_TO_B:
+        return SizeClass.SMALL
+    return SizeClass.MEDIUM if params_total_b <= MEDIUM_UP_TO_B else SizeClass.LARGE
+
+
+class BadShape(Refusal):
+    """More active parameters, or experts, than there are."""
+
+    code = "model.bad_shape"
+
+
+def check_shape(total: float | None, active: float | None, experts: int | None, experts_active: int | None) -> None:
+    for name, part, whole in (("params", active, total), ("experts", experts_active, experts)):
+        if part is not None and (whole is None or part > whole):
+            raise BadShape(what=name, part=part, whole=whole)
+    for value in (total, active, experts, experts_active):
+        if value is not None and value <= 0:
+            raise BadShape(what="figure", part=value, whole=None)
