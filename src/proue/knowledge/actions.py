@@ -49,7 +49,9 @@ class NewDocument:
     attribution: str = ""
 
 
-def add_document(*, actor: Actor | Job, dataset: "Dataset", document: NewDocument, at: datetime) -> tuple[Document, bool]:
+def add_document(
+    *, actor: Actor | Job, dataset: "Dataset", document: NewDocument, at: datetime
+) -> tuple[Document, bool]:
     """(document, whether something changed): the same text again changes nothing, another is a new version."""
     added = add_documents(actor=actor, dataset=dataset, documents=[document], at=at)
     row = Document.objects.get(dataset_id=dataset.pk, external_id=document.external_id, state=State.LIVE)

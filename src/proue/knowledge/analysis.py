@@ -1,0 +1,82 @@
+"""From words to lexemes, for French: lower case, accents folded, stop words, Snowball stems. No input or output.
+
+Accents are folded before stemming: people type without them. On the CNIL's 159 questions folding first finds as much
+as stemming first (recall@10 0.811 against 0.805), and the same words with and without accents meet.
+"""
+
+import threading
+import unicodedata
+from functools import lru_cache
+
+from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+
+VERSION = 1  # of the analysis: an index built by another one is rebuilt
+LONGEST_WORD = 60
+SHORTEST_CORRECTED = 5  # letters: below, one changed letter makes another word
+
+STOP_WORDS = frozenset(
+    """
+    a ai aie aient aies ait as au aura aurai auraient aurais aurait auras aurez auriez aurions aurons auront aux avaient
+    avais avait avec avez aviez avions avons ayant ayez ayons c ce ceci cela ces cet cette d dans de des du elle en es
+    est et eu eue eues eurent eus eusse eussent eusses eussiez eussions eut eux furent fus fusse fussent fusses fussiez
+    fussions fut fumes ici il ils j je l la le les leur leurs lui m ma mais me meme mes moi mon n ne nos notre nous on
+    ont ou par pas pour qu que quel quelle quelles quels qui s sa sans se sera serai seraient serais serait seras serez
+    seriez serions serons seront ses si soi soient sois soit sommes son sont soyez soyons suis sur t ta te tes toi ton
+    tu un une vos votre vous y etaient etais etait etant etiez etions ete etee etees etes
+    """.split()  # noqa: SIM905 - a list a word a line would be two pages
+)
+# Words of a question that say little of its subject. They count a little: pages of questions and answers repeat them.
+WEAK_WORDS = """
+    combien comment quand quoi quel ou pourquoi est faut peut puis doit dois peux veux voudrais fait faire avoir etre ca
+    plus g
+"""
+WEAK = 0.2
+
+_held = threading.local()  # an analyser is not shared between threads
+
+
+def _analyser() -> TextAnalyzer:
+    analyser = getattr(_held, "analyser", None)
+    if analyser is None:
+        analyser = (
+            TextAnalyzerBuilder(Tokenizer.simple())
+            .filter(Filter.remove_long(LONGEST_WORD))
+            .filter(Filter.lowercase())
+            .filter(Filter.ascii_fold())
+            .filter(Filter.custom_stopword(sorted(STOP_WORDS)))
+            .filter(Filter.stemmer("french"))
+            .build()
+        )
+        _held.analyser = analyser
+    return analyser
+
+
+def lexemes(text: str) -> list[str]:
+    """In order, with repeats."""
+    # Decomposed accents and ligatures (« ﬁ ») would cut words in two.
+    return list(_analyser().analyze(unicodedata.normalize("NFKC", text)))
+
+
+@lru_cache(maxsize=1)
+def weak_lexemes() -> frozenset[str]:
+    return frozenset(lexemes(WEAK_WORDS))
+
+
+def trigrams(text: str) -> frozenset[str]:
+    """Of the lexemes, so that endings and small words do not count."""
+    padded = f" {' '.join(lexemes(text))} "
+    return frozenset(padded[at : at + 3] for at in range(len(padded) - 2))
+
+
+def one_letter_apart(word: str, other: str) -> bool:
+    """One letter more, less, changed, or two neighbours exchanged."""
+    if word == other or abs(len(word) - len(other)) > 1:
+        return False
+    start = 0
+    while start < min(len(word), len(other)) and word[start] == other[start]:
+        start += 1
+    rest, others = word[start:], other[start:]
+    if len(word) == len(other):
+        exchanged = rest[:2] == others[:2][::-1] and rest[2:] == others[2:]
+        return exchanged or rest[1:] == others[1:]
+    return rest == others[1:] or rest[1:] == others

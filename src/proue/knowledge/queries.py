@@ -1,0 +1,350 @@
+"""Reading the commons: search, catalogue, citations. Call inside a transaction that entered the reader's scopes."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import lru_cache
+from uuid import UUID
+
+import tantivy
+from django.db.models import Count, F, QuerySet
+from django.db.models.functions import Substr
+
+from proue.datasets.queries import not_grounding
+from proue.datasets.rules import State as DatasetState
+from proue.kernel.dataclass import DataClass
+from proue.knowledge import analysis, index, rules
+from proue.knowledge.models import Citation, Document, Passage
+from proue.knowledge.rules import State
+
+CANDIDATES = 60  # passages asked of each scope, before they are scored together
+MAX_QUERY_LEXEMES = 48
+MAX_RESULTS = 200
+PASSAGES_PER_DOCUMENT = 3
+K1, B = 1.2, 0.75
+# A title that looks like the question, letters included, counts up to this share of the best score: it mends words
+# glued by a scraper or misspelt by a hand (CNIL questions: recall@1 0.465 → 0.503).
+TITLE_LIKENESS = 0.3
+CORRECTED = 0.7  # the weight of a lexeme that only a corrected spelling finds
+HELD_BAGS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that answers, with what its citation must say."""
+
+    passage_id: UUID
+    document_id: UUID
+    score: float
+    coverage: float  # share of the question's weight that the passage and its titles hold, 0 to 1
+    matched: tuple[str, ...]  # the question's lexemes found, weak ones left out
+    title: str
+    heading: str
+    text: str
+    start: int
+    institution: str
+    uai: str
+    slug: str
+    external_id: str
+    kind: str
+    language: str
+    data_class: int
+    version_date: date | None
+    licence: str
+    attribution: str
+    source_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hits, best first, and what each lexeme of the question weighs in these commons."""
+
+    hits: tuple[Hit, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()  # lexemes that no document holds
+
+
+def search(
+    scope_ids: Sequence[UUID],
+    text: str,
+    *,
+    k: int = 10,
+    data_class: DataClass = DataClass.PUBLIC,
+    dataset_id: UUID | None = None,
+    home: str = "",
+    per_document: int = PASSAGES_PER_DOCUMENT,
+) -> list[Hit]:
+    """The k best passages. See `find`."""
+    found = find(
+        scope_ids, text, k=k, data_class=data_class, dataset_id=dataset_id, home=home, per_document=per_document
+    )
+    return list(found.hits)
+
+
+def find(
+    scope_ids: Sequence[UUID],
+    text: str,
+    *,
+    k: int = 10,
+    data_class: DataClass = DataClass.PUBLIC,
+    dataset_id: UUID | None = None,
+    home: str = "",
+    per_document: int = PASSAGES_PER_DOCUMENT,
+) -> Found:
+    """Passages of these scopes, never above the class, scored together whatever scope they come from.
+
+    Without `dataset_id`, only datasets whose legal file lets the assistant show them. With it, that dataset in any
+    state but withdrawn, for whoever may read it. `home` is the asker's institution: at equal merit its texts go first.
+    """
+    question = text[: rules.MAX_QUESTION_CHARACTERS]
+    lexemes = list(dict.fromkeys(analysis.lexemes(question)))[:MAX_QUERY_LEXEMES]
+    searchers = [one.searcher() for one in index.indexes(sorted(set(scope_ids)))]
+    if not lexemes or not searchers:
+        return Found((), {}, tuple(lexemes))
+    asked = _Asked.of(lexemes, searchers)
+    without = [] if dataset_id else not_grounding(scope_ids)
+    ids = [
+        one.passage_id
+        for searcher in searchers
+        for one in index.candidates(
+            searcher,
+            asked.boosts,
+            count=CANDIDATES,
+            highest_class=data_class,
+            without=without,
+            only=dataset_id,
+        )
+    ]
+    hits = _scored(_allowed(ids, scope_ids, data_class, dataset_id), asked, question, home)
+    return Found(tuple(_spread(hits, min(k, MAX_RESULTS), per_document)), asked.weights, asked.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    weights: Mapping[str, float]  # the question's lexeme → idf over all the scopes, weak words lightened
+    boosts: Mapping[str, float]  # the same without idf, as each index adds its own; spellings corrected
+    meant: Mapping[str, str]  # lexeme → the one looked for instead
+    unknown: tuple[str, ...]
+
+    @classmethod
+    def of(cls, lexemes: Sequence[str], searchers: Sequence[tantivy.Searcher]) -> "_Asked":
+        total = sum(searcher.num_docs for searcher in searchers)
+        weights: dict[str, float] = {}
+        boosts: dict[str, float] = {}
+        meant: dict[str, str] = {}
+        unknown = []
+        for lexeme in lexemes:
+            share = analysis.WEAK if lexeme in analysis.weak_lexemes() else 1.0
+            held = sum(index.document_frequency(searcher, lexeme) for searcher in searchers)
+            looked_for = lexeme
+            if not held and lexeme.isalpha() and len(lexeme) >= analysis.SHORTEST_CORRECTED:
+                held, looked_for = _corrected(lexeme, searchers)
+                share *= CORRECTED
+            if not held:
+                unknown.append(lexeme)
+            weights[lexeme] = share * math.log(1 + (total - held + 0.5) / (held + 0.5))
+            if held:
+                meant[lexeme] = looked_for
+                boosts[looked_for] = max(share, boosts.get(looked_for, 0.0))
+        return cls(weights, boosts, meant, tuple(unknown))
+
+
+def _corrected(lexeme: str, searchers: Sequence[tantivy.Searcher]) -> tuple[int, str]:
+    found = [near for searcher in searchers if (near := index.neighbour(searcher, lexeme))]
+    return max(found, default=(0, lexeme))
+
+
+def _allowed(
+    ids: Sequence[UUID], scope_ids: Sequence[UUID], data_class: DataClass, dataset_id: UUID | None
+) -> QuerySet[Passage, dict[str, object]]:
+    """The truth about rights, asked of PostgreSQL: scope (and row-level security), class, state, legal file."""
+    rows = Passage.objects.filter(
+        id__in=ids,
+        scope_id__in=list(scope_ids),
+        document__state=State.LIVE,
+        document__data_class__lte=data_class,
+    )
+    if dataset_id is None:
+        rows = rows.filter(document__dataset__may_ground=True)
+    else:
+        rows = rows.filter(document__dataset_id=dataset_id).exclude(document__dataset__state=DatasetState.WITHDRAWN)
+    return rows.annotate(text=Substr("document__text", F("start") + 1, F("end") - F("start"))).values(
+        "id",
+        "document_id",
+        "heading",
+        "start",
+        "text",
+        title=F("document__title"),
+        institution=F("document__institution__name"),
+        uai=F("document__institution__uai"),
+        slug=F("document__slug"),
+        external_id=F("document__external_id"),
+        kind=F("document__kind"),
+        language=F("document__language"),
+        data_class=F("document__data_class"),
+        version_date=F("document__version_date"),
+        licence=F("document__licence"),
+        attribution=F("document__attribution"),
+        source_url=F("document__source_url"),
+    )
+
+
+@lru_cache(maxsize=HELD_BAGS)
+def _bag(title: str, heading: str, institution: str, text: str) -> tuple[Mapping[str, int], int]:
+    counted = Counter(index.bag(title=title, heading=heading, institution=institution, text=text))
+    return counted, counted.total()
+
+
+@lru_cache(maxsize=HELD_BAGS)
+def _title_trigrams(title: str) -> frozenset[str]:
+    return analysis.trigrams(title)
+
+
+HOME = 1.15  # the asker's own institution, at equal merit
+
+
+def _scored(rows: QuerySet[Passage, dict[str, object]], asked: _Asked, question: str, home: str) -> list[Hit]:
+    """One BM25 for all candidates: idf over all their scopes, lengths against their mean, then the titles' likeness."""
+    held = [
+        (row, *_bag(row["title"], row["heading"], row["institution"], row["text"]))  # type: ignore[arg-type]
+        for row in rows
+    ]
+    if not held:
+        return []
+    mean = sum(length for _, _, length in held) / len(held)
+    hits = [_hit(row, bag, length / mean, asked) for row, bag, length in held]
+    best = max(hit.score for hit in hits)
+    letters = analysis.trigrams(question)
+    hits = [_finished(hit, best, letters, home) for hit in hits]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.document_id, hit.start))
+
+
+def _hit(row: Mapping[str, object], bag: Mapping[str, int], length: float, asked: _Asked) -> Hit:
+    score = covered = 0.0
+    matched = []
+    for lexeme, weight in asked.weights.items():
+        count = bag.get(asked.meant.get(lexeme, lexeme), 0)
+        if not count:
+            continue
+        score += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * length))
+        covered += weight
+        if lexeme not in analysis.weak_lexemes():
+            matched.append(lexeme)
+    total = sum(asked.weights.values())
+    return Hit(
+        passage_id=row["id"],
+        score=score,
+        coverage=covered / total if total else 0.0,
+        matched=tuple(matched),
+        **{name: value for name, value in row.items() if name != "id"},
+    )  # type: ignore[arg-type]
+
+
+def _finished(hit: Hit, best: float, letters: frozenset[str], home: str) -> Hit:
+    title = _title_trigrams(hit.title)
+    alike = len(title & letters) / (len(title | letters) or 1)
+    score = hit.score + TITLE_LIKENESS * best * alike
+    return replace(hit, score=score * (HOME if home and hit.uai == home else 1.0))
+
+
+def _spread(hits: Sequence[Hit], k: int, per_document: int) -> list[Hit]:
+    seen: Counter[UUID] = Counter()
+    kept = []
+    for hit in hits:
+        if seen[hit.document_id] < per_document:
+            seen[hit.document_id] += 1
+            kept.append(hit)
+        if len(kept) == k:
+            break
+    return kept
+
+
+def documents() -> QuerySet[Document]:
+    """The catalogue: live documents of published datasets, within the scopes entered. Without their texts."""
+    rows = Document.objects.filter(state=State.LIVE, dataset__state=DatasetState.PUBLISHED)
+    return rows.select_related("institution", "dataset").defer("text").order_by("institution__name", "title")
+
+
+def document_counts() -> list[tuple[str, str, int]]:
+    """(UAI, institution, documents), for the catalogue's filter."""
+    rows = documents().order_by().values_list("institution__uai", "institution__name").annotate(count=Count("id"))
+    return sorted(((str(uai), str(name), int(count)) for uai, name, count in rows), key=lambda row: row[1])
+
+
+def document_by_slug(slug: str) -> Document | None:
+    """The live one; else the newest that was, so that an old address still says what became of it."""
+    rows = Document.objects.filter(slug=slug).select_related("institution", "dataset").order_by("scope_id", "-version")
+    held = list(rows[:20])
+    return next((row for row in held if row.state == State.LIVE), held[0] if held else None)
+
+
+def passages_of(document: Document) -> list[Passage]:
+    return list(Passage.objects.filter(document=document).order_by("ordinal"))
+
+
+@dataclass(frozen=True, slots=True)
+class CitedText:
+    """What `/c/<id>` shows. Of a withdrawn text: what was cited, when and why it went, and not a word of it."""
+
+    id: UUID
+    created_at: datetime
+    title: str
+    institution: str
+    heading: str
+    slug: str
+    kind: str
+    version: int
+    version_date: date | None
+    source_url: str
+    licence: str
+    attribution: str
+    language: str
+    withdrawn: bool
+    withdrawn_at: datetime | None = None
+    reason: str = ""
+    superseded: bool = False  # a newer version of the document is live
+    before: str = ""  # the passage up to the quote
+    quote: str = ""
+    after: str = ""
+    intact: bool = True  # the quote still hashes to what was cited
+
+
+def citation_for(id: UUID) -> CitedText | None:
+    """None for what does not exist and for what is another's: row-level security answers for both."""
+    row = Citation.objects.filter(id=id).select_related("document__institution", "document__dataset", "passage").first()
+    if row is None:
+        return None
+    document, dataset = row.document, row.document.dataset
+    gone = document.state == State.WITHDRAWN or dataset.state == DatasetState.WITHDRAWN
+    said = CitedText(
+        id=row.pk,
+        created_at=row.created_at,
+        title=document.title,
+        institution=document.institution.name,
+        heading=row.passage.heading,
+        slug=document.slug,
+        kind=document.kind,
+        version=document.version,
+        version_date=document.version_date,
+        source_url=document.source_url,
+        licence=document.licence,
+        attribution=document.attribution,
+        language=document.language,
+        withdrawn=gone,
+        withdrawn_at=(document.withdrawn_at or dataset.withdrawn_at) if gone else None,
+        reason=(document.reason or dataset.reason) if gone else "",
+        superseded=document.state == State.SUPERSEDED,
+    )
+    if gone:
+        return said
+    passage = row.passage
+    quote = document.text[row.start : row.end]
+    return replace(
+        said,
+        before=document.text[passage.start : row.start],
+        quote=quote,
+        after=document.text[row.end : passage.end],
+        intact=rules.digest_of(quote) == row.digest,
+    )
