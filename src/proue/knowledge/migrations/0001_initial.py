@@ -2,7 +2,6 @@
 
 import django.db.models.deletion
 import proue.kernel.ids
-import proue.knowledge.rules
 from django.db import migrations, models
 
 
@@ -34,7 +33,7 @@ class Migration(migrations.Migration):
                 ('source_url', models.URLField(blank=True, max_length=1000)),
                 ('licence', models.CharField(max_length=120)),
                 ('attribution', models.TextField(blank=True)),
-                ('state', models.CharField(choices=[('live', 'live'), ('superseded', 'superseded'), ('withdrawn', 'withdrawn')], default=proue.knowledge.rules.State['LIVE'], max_length=16)),
+                ('state', models.CharField(choices=[('live', 'live'), ('superseded', 'superseded'), ('withdrawn', 'withdrawn')], default='live', max_length=16)),
                 ('reason', models.CharField(blank=True, max_length=500)),
                 ('withdrawn_at', models.DateTimeField(null=True)),
                 ('created_at', models.DateTimeField()),
@@ -92,11 +91,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='document',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', proue.knowledge.rules.State['LIVE'])), fields=('dataset', 'external_id'), name='one_live_document_per_source_id'),
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'live')), fields=('dataset', 'external_id'), name='one_live_document_per_source_id'),
         ),
         migrations.AddConstraint(
             model_name='document',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', proue.knowledge.rules.State['LIVE'])), fields=('scope', 'slug'), name='one_live_document_per_scope_and_slug'),
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'live')), fields=('scope', 'slug'), name='one_live_document_per_scope_and_slug'),
         ),
         migrations.AddConstraint(
             model_name='document',
@@ -112,7 +111,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='document',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', proue.knowledge.rules.State['WITHDRAWN']), _negated=True), models.Q(('withdrawn_at__isnull', False), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='withdrawn_document_says_when_and_why'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'withdrawn'), _negated=True), models.Q(('withdrawn_at__isnull', False), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='withdrawn_document_says_when_and_why'),
         ),
         migrations.AddConstraint(
             model_name='passage',
