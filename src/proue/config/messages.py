@@ -1,7 +1,7 @@
 """Translations: `python -m proue.config.messages` compiles, `--update` extracts, `--check` fails on what is missing.
 
 French is the language of the sources. The English catalogue translates all of it; the French one only says how
-plurals go. Babel does everything, so no gettext program is needed, and no database.
+plurals go, and which words are French. Babel does everything, so no gettext program is needed, and no database.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def extracted() -> Catalog:
         found = extract("python", io.BytesIO(python.encode()), keywords=KEYWORDS, comment_tags=("Translators:",))
         for _, message, comments, context in found:
             where = (path.relative_to(ROOT).as_posix(), 1)
-            catalog.add(message, locations=[where], auto_comments=comments, context=context)  # type: ignore[arg-type]
+            catalog.add(message, locations=[where], auto_comments=comments, context=context)
     return catalog
 
 
@@ -78,17 +78,23 @@ def update() -> None:
         catalog.update(template, no_fuzzy_matching=True)
         catalog.obsolete.clear()
         if locale == "fr":
-            _keep_plurals(catalog)
+            _say_again(catalog)
         _write(locale, catalog)
 
 
-def _keep_plurals(catalog: Catalog) -> None:
-    """French singular and plural are the sources' own words; a sentence without plural needs no entry."""
+def wanted(locale: str, message: Message) -> bool:
+    """English translates everything. French says again what its words are only where it must: for plurals, and for
+    ASCII words ("Usage", "Sources"), which the French catalogue of some library may take for its own English."""
+    text = message.id[0] if message.pluralizable else str(message.id)
+    return locale != "fr" or message.pluralizable or text.isascii()
+
+
+def _say_again(catalog: Catalog) -> None:
     for message in list(catalog):
         if not message.id:
             continue
-        if message.pluralizable:
-            message.string = tuple(message.id)
+        if wanted("fr", message):
+            message.string = tuple(message.id) if message.pluralizable else message.id
         else:
             catalog.delete(message.id, message.context)
 
@@ -119,19 +125,15 @@ def problems() -> list[str]:
     found: list[str] = []
     for locale in LOCALES:
         catalog = {_key(message): message for message in read(locale) if message.id}
-        wanted = said if locale == "en" else {key: one for key, one in said.items() if one.pluralizable}
+        due = {key: one for key, one in said.items() if wanted(locale, one)}
         found += [
-            f"{locale} : phrase absente du catalogue : {_short(one)}"
-            for key, one in wanted.items()
-            if key not in catalog
+            f"{locale} : phrase absente du catalogue : {_short(one)}" for key, one in due.items() if key not in catalog
         ]
         found += [
-            f"{locale} : phrase qui n’est plus dite : {_short(one)}"
-            for key, one in catalog.items()
-            if key not in wanted
+            f"{locale} : phrase qui n’est plus dite : {_short(one)}" for key, one in catalog.items() if key not in due
         ]
         for key, message in catalog.items():
-            if key in wanted:
+            if key in due:
                 found += [f"{locale} : {wrong} : {_short(message)}" for wrong in _wrong(message)]
     return found
 
@@ -145,9 +147,13 @@ def _wrong(message: Message) -> Iterator[str]:
     if not all(given):
         yield "traduction absente"
         return
-    asked = set(PLACEHOLDER.findall(message.id[-1] if message.pluralizable else message.id))
-    if any(set(PLACEHOLDER.findall(one)) - asked for one in given) or asked - set(PLACEHOLDER.findall(given[-1])):
+    asked = _fields(message.id[-1] if message.pluralizable else message.id)
+    if any(_fields(one) - asked for one in given) or asked - _fields(given[-1]):
         yield "champs différents"
+
+
+def _fields(sentence: object) -> set[str]:
+    return set(PLACEHOLDER.findall(str(sentence)))
 
 
 def _key(message: Message) -> tuple[str | None, str]:

@@ -1,5 +1,7 @@
 """What every template may read."""
 
+from hashlib import sha256
+
 from django.conf import settings
 from django.http import HttpRequest
 
@@ -21,10 +23,16 @@ def site(request: HttpRequest) -> dict[str, object]:
         "demo": settings.DEMO,
         "public_url": settings.PUBLIC_URL,
         "theme": theme if theme in THEMES else "",
+        "tab_owner": tab_owner(request) if actor and actor.signed_in else "visitor",
         "nonce": getattr(request, "csp_nonce", ""),
         "request_id": getattr(request, "request_id", ""),
         "second_factor_excused": getattr(request, "second_factor_excused", False),
     }
+
+
+def tab_owner(request: HttpRequest) -> str:
+    """Names a sign-in, so that what a tab remembers is forgotten when someone else sits down."""
+    return sha256(f"tab/{request.session.session_key}".encode()).hexdigest()[:16]
 
 
 def sees_institution(actor: Actor) -> bool:

@@ -53,4 +53,6 @@ def fault(request: HttpRequest) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
-    return render(request, "errors/503.html", status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
+    response = render(request, "errors/503.html", status=HTTPStatus.SERVICE_UNAVAILABLE)
+    response["Retry-After"] = "5"
+    return response

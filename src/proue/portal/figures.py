@@ -48,6 +48,8 @@ def interval(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]
 
 
 def _unit(value: int, scale: tuple[tuple[str, int], ...]) -> tuple[str, int]:
+    if not value:
+        return scale[2]  # nothing is said in the unit that people know
     fitting = [(unit, size) for unit, size in scale if abs(value) >= size]
     return fitting[-1] if fitting else scale[0]
 

@@ -2,10 +2,12 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
+from proue.portal.assistant import views as assistant
 from proue.portal.home import views as home
 
 plain: list[URLPattern | URLResolver] = [
     path("apparence/", home.theme, name="theme"),
+    path("assistant/session", assistant.session, name="assistant_session"),
     path("robots.txt", home.robots, name="robots"),
 ]
 pages: list[URLPattern | URLResolver] = [

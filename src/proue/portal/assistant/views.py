@@ -1,7 +1,126 @@
-from django.http import HttpRequest, HttpResponse
+from typing import Any
 
-from proue.portal.errors import not_found
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from proue.kernel.dataclass import DataClass
+from proue.portal.assistant import answer, gateway, routes
+from proue.portal.assistant.forms import MAX_QUESTION, AskForm
+from proue.portal.figures import language
+from proue.portal.requests import ActorRequest
+from proue.portal.words import CLASS_EXAMPLES, CLASSES
+from proue.supply import queries as supply
+
+# Questions that the demonstration's documents answer; the last two need an account of Deux-Rives.
+SUGGESTIONS = (
+    "Comment demander une année de césure aux Deux-Rives ?",
+    "Est-ce que les boursiers paient la CVEC ?",
+    "J’ai perdu ma carte d’étudiant, combien coûte le duplicata ?",
+)
+MEMBER_SUGGESTIONS = (
+    "Combien de jours de télétravail par semaine ?",
+    "Puis-je saisir des données d’étudiants dans une IA générative ?",
+)
 
 
-def index(request: HttpRequest) -> HttpResponse:
-    return not_found(request)
+@require_http_methods(["GET", "HEAD", "POST"])
+def index(request: ActorRequest) -> HttpResponse:
+    use = supply.assistant_use_for(request.actor)
+    if use is None:
+        return render(request, "assistant/closed.html", status=503)
+    grant = routes.grant_of(use)
+    known = routes.routes_of(supply.offered_models(), grant)
+    classes = routes.classes_of(grant)
+    asked = request.POST if request.method == "POST" else None
+    first = next(iter(known), "")
+    initial = {
+        "question": request.GET.get("q", "")[:MAX_QUESTION],
+        "data_class": grant.data_class,
+        "model": first,
+    }
+    form = AskForm(asked, initial=initial, classes=classes, models=list(known))
+    context: dict[str, Any] = {"form": form, **_choices(known, grant, classes)}
+    if asked is not None and form.is_valid():
+        context |= _answered(request, form.cleaned_data)
+    model = str(form["model"].value() or first)
+    chosen = _class_or(form["data_class"].value(), classes[0])
+    context |= {
+        "use": use,
+        "public_use": use.data_class == DataClass.PUBLIC,
+        "where": routes.said(routes.destination(known, grant, model, chosen)),
+        "chosen": chosen,
+        "chosen_model": model,
+        "generative": any(one.generative for targets in known.values() for one in targets),
+        "suggestions": _suggestions(request),
+    }
+    return render(request, "assistant/index.html", context, status=400 if form.errors else 200)
+
+
+def _suggestions(request: ActorRequest) -> list[str]:
+    if not settings.DEMO:
+        return []
+    return [*(MEMBER_SUGGESTIONS if request.actor.signed_in else ()), *SUGGESTIONS][:4]
+
+
+def _class_or(value: object, otherwise: DataClass) -> DataClass:
+    try:
+        return DataClass(int(str(value)))
+    except ValueError:
+        return otherwise
+
+
+def _choices(known: routes.Routes, grant: routes.Grant, classes: list[DataClass]) -> dict[str, Any]:
+    """What the form offers, and where each pair (model, class) would go: the page says it before sending."""
+    where = {
+        model: {
+            one.code: {
+                "said": routes.said(target := routes.destination(known, grant, model, one)),
+                "open": target is not None,
+            }
+            for one in classes
+        }
+        for model in known
+    }
+    return {
+        "classes": [{"value": one, "words": CLASSES[one], "example": CLASS_EXAMPLES[one]} for one in classes],
+        "models": [{"name": name, "generative": any(one.generative for one in to)} for name, to in known.items()],
+        "page_data": {
+            "where": where,
+            "words": {one.code: str(CLASSES[one]) for one in classes},
+            "order": [one.code for one in DataClass],
+            "writers": [name for name, targets in known.items() if any(one.generative for one in targets)],
+        },
+    }
+
+
+def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
+    """Without script: the gateway is asked from here, under the same session token a browser would get."""
+    from proue.assistant.actions import open_session
+
+    session = open_session(actor=request.actor, at=request.at)
+    try:
+        body, endpoint = gateway.ask(
+            token=session.token,
+            model=asked["model"],
+            question=asked["question"],
+            data_class=DataClass(asked["data_class"]),
+            language=language(),
+            request_id=request.request_id,
+        )
+    except gateway.NoAnswer as reason:
+        return {"alert": str(reason), "question": asked["question"]}
+    origins = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
+    return {"answer": answer.read(body, endpoint, origins), "question": asked["question"]}
+
+
+@never_cache
+@require_POST
+def session(request: ActorRequest) -> JsonResponse:
+    """A token for fifteen minutes: the page's script talks to the gateway with it, on this same address."""
+    from proue.assistant.actions import open_session
+
+    opened = open_session(actor=request.actor, at=request.at)
+    return JsonResponse({"token": opened.token, "expires_at": opened.expires_at.timestamp()})

@@ -1,5 +1,12 @@
 from django.urls import path
 
-from proue.portal.institution import views
+from proue.portal.institution import keys, views
 
-urlpatterns = [path("", views.index, name="institution")]
+urlpatterns = [
+    path("", views.index, name="institution"),
+    path("cles/", keys.index, name="keys"),
+    path("cles/nouvelle/", keys.new, name="new_key"),
+    path("cles/<uuid:id>/revoquer/", keys.revoke, name="revoke_key"),
+    path("consommation/", views.usage, name="usage"),
+    path("personnes/", views.people, name="people"),
+]

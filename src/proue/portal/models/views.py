@@ -10,12 +10,13 @@ from proue.supply import queries as supply
 
 @require_safe
 def index(request: ActorRequest) -> HttpResponse:
+    offered = supply.offered_models()
     tiers = metering.tiers(request.at)
     rows = [
         {"model": one, "tier": tiers.get((one.name, one.endpoint)), "european": is_european(one.hq_country)}
-        for one in supply.offered_models()
+        for one in offered
     ]
-    generative = any(row["model"].generative for row in rows)
+    generative = any(one.generative for one in offered)
     return render(
         request, "models/index.html", {"rows": rows, "generative": generative, "sources": metering.sources(request.at)}
     )

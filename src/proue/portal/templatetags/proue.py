@@ -1,5 +1,6 @@
 """What templates need and Django has not: icons, figures, words, the other language's address."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 
 from django import template
@@ -134,6 +135,16 @@ def energy(value: int, low: int, high: int) -> str:
 
 
 @register.simple_tag
+def energy_wh(impact: Mapping[str, object]) -> str:
+    """`usage.impacts.energy_wh` as the gateway gives it: watt-hours, with its interval. "" when it is not figures."""
+    given = [impact.get(name) for name in ("value", "low", "high")]
+    if not all(isinstance(one, int | float) for one in given):
+        return ""
+    value, low, high = (round(float(str(one)) * 1_000_000) for one in given)
+    return figures.interval(value, low, high, figures.ENERGY)
+
+
+@register.simple_tag
 def mass(value: int, low: int, high: int) -> str:
     return figures.interval(value, low, high, figures.MASS)
 
@@ -143,13 +154,18 @@ def energy_value(value: int) -> str:
     return figures.quantity(value, figures.ENERGY)
 
 
+@register.filter
+def mass_value(value: int) -> str:
+    return figures.quantity(value, figures.MASS)
+
+
 @register.inclusion_tag("parts/field.html")
 def field(bound: BoundField, **extra: str) -> dict[str, object]:
     """Label above, help beside, errors beside: tied to the control for those who hear the page."""
     described = [
         f"{bound.id_for_label}-{what}" for what, there in (("help", bound.help_text), ("error", bound.errors)) if there
     ]
-    attrs: dict[str, str] = {**extra}
+    attrs: dict[str, str | bool] = {**extra}
     if described:
         attrs["aria-describedby"] = " ".join(described)
     if bound.errors:

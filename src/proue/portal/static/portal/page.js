@@ -26,6 +26,13 @@ async function copy(event) {
   setTimeout(() => { said.textContent = before; }, 2500);
 }
 
+// What the assistant shows lives in this tab, for one sign-in only.
+const owner = document.body.dataset.owner;
+if (sessionStorage.getItem("proue.owner") !== owner) {
+  sessionStorage.clear();
+  sessionStorage.setItem("proue.owner", owner);
+}
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 for (const button of document.querySelectorAll("[data-theme-switch]")) {
   const shown = document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");

@@ -1,0 +1,61 @@
+"""A whole answer of the gateway, read with caution: whatever is not of the expected shape is left out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proue.portal.markdown import Block, Links, blocks
+
+MAX_ANSWER = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    number: int
+    href: str
+    title: str
+    quote: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    blocks: list[Block]
+    sources: tuple[Source, ...]
+    model: str = ""
+    endpoint: str = ""
+    impacts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(body: Mapping[str, Any], endpoint: str, origins: Sequence[str]) -> Answer:
+    choices = body.get("choices") or [{}]
+    message = choices[0].get("message") or {}
+    sources = tuple(_sources(message, Links({}, origins)))
+    text = without_sources(str(message.get("content") or "")[:MAX_ANSWER], listed=bool(sources))
+    return Answer(
+        blocks=blocks(text, Links({one.number: one.href for one in sources}, origins)),
+        sources=sources,
+        model=str(body.get("model") or ""),
+        endpoint=endpoint,
+        impacts=(body.get("usage") or {}).get("impacts") or {},
+    )
+
+
+def without_sources(text: str, *, listed: bool) -> str:
+    """The engine ends with its sources for programs that show text only; the page lists them itself."""
+    head, mark, _ = text.rpartition("\nSources")
+    return head if listed and mark else text
+
+
+def _sources(message: Mapping[str, Any], links: Links) -> Iterator[Source]:
+    cited = message.get("citations")
+    if not cited:
+        cited = [one.get("url_citation") or {} for one in message.get("annotations") or []]
+    number = 0
+    for one in cited:
+        href = links.own_path(str(one.get("url", "")))
+        if not href:
+            continue
+        number += 1
+        where = " · ".join(str(one[name]) for name in ("institution", "date") if one.get(name))
+        yield Source(number, href, str(one.get("title") or href), str(one.get("quote") or ""), where)

@@ -1,0 +1,79 @@
+"""Where a question would go, said before it is sent: the gateway's own rule, asked with what is publicly declared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from django.utils.translation import gettext as _
+
+from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Admit, Operation, decide, may_use
+from proue.portal.words import country, law
+from proue.supply.queries import OfferedModel
+
+
+class AssistantUse(Protocol):
+    """What we need of a declared use."""
+
+    @property
+    def models(self) -> Sequence[str]: ...
+    @property
+    def data_class(self) -> int: ...
+    @property
+    def ceiling(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A declared use as the policy sees it."""
+
+    models: tuple[str, ...]
+    data_class: int
+    ceiling: int
+    operations: tuple[str, ...] = (Operation.CHAT,)
+    not_before: float = 0.0
+    expires_at: float | None = None
+
+
+Routes = Mapping[str, Sequence[OfferedModel]]
+
+
+def grant_of(use: AssistantUse) -> Grant:
+    return Grant(tuple(use.models), use.data_class, use.ceiling)
+
+
+def routes_of(offered: Sequence[OfferedModel], grant: Grant) -> Routes:
+    """Model → its machines in the gateway's order: those that this use opens and that can hold a conversation."""
+    found: dict[str, list[OfferedModel]] = {}
+    for one in offered:
+        if Operation.CHAT in one.operations and may_use(grant, one.name):
+            found.setdefault(one.name, []).append(one)
+    return found
+
+
+def classes_of(grant: Grant) -> list[DataClass]:
+    """What a person may declare: from the use's own class up to its ceiling."""
+    return [one for one in DataClass if grant.data_class <= one <= grant.ceiling]
+
+
+def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass) -> OfferedModel | None:
+    """The machine that the gateway would choose first, or None when it would refuse."""
+    decision = decide(
+        routes,
+        grant,
+        model=model,
+        operation=Operation.CHAT,
+        asked_class=data_class.code,
+        max_tokens=0,
+        now=1.0,
+    )
+    return cast("OfferedModel", decision.target) if isinstance(decision, Admit) else None
+
+
+def said(target: OfferedModel | None) -> str:
+    """One line: where it goes, who runs the machine, under which law."""
+    if target is None:
+        return _("Aucune machine de ce modèle ne peut recevoir ces données : rien ne partira.")
+    return _("Elle ira chez {provider}, {country}, sous {law}.").format(
+        provider=target.provider, country=country(target.country), law=law(target.hq_country)
+    )

@@ -1,0 +1,358 @@
+// The assistant in the browser: a session token, then the same /v1 as any program, streamed. No text of a model
+// ever becomes HTML: every node is made here, and links lead to our own citations only.
+"use strict";
+
+const page = document.getElementById("assistant");
+const form = document.getElementById("ask");
+const thread = document.getElementById("thread");
+const question = document.getElementById("id_question");
+const send = document.getElementById("send");
+const stop = document.getElementById("stop");
+const whole = document.getElementById("whole");
+const said = document.getElementById("said");
+const tiers = document.getElementById("tiers").dataset;
+const data = JSON.parse(document.getElementById("page-data").textContent);
+const say = page.dataset;
+
+const KEPT = 10; // exchanges that the tab remembers
+const HISTORY = 6; // earlier messages sent along to a model that writes
+const MAX_TEXT = 200000;
+const TOKEN_MARGIN_S = 60;
+
+let token = null;
+let running = null;
+
+// ---- what the form says before sending
+
+function dataClass() {
+  const chosen = form.querySelector("[name=data_class]:checked") || form.querySelector("[name=data_class]");
+  return chosen.dataset.code;
+}
+
+function model() { return document.getElementById("id_model").value; }
+
+function showWhere() {
+  const place = (data.where[model()] || {})[dataClass()];
+  if (!place) return;
+  document.querySelector("#where span").textContent = place.said;
+  document.getElementById("where").classList.toggle("shut", !place.open);
+  send.disabled = !place.open || Boolean(running);
+}
+
+// ---- from text to nodes
+
+function ownPath(url) {
+  let parsed;
+  try { parsed = new URL(url, location.origin); } catch { return ""; }
+  const ours = parsed.origin === location.origin || parsed.origin === new URL(say.public).origin;
+  return ours && parsed.pathname.startsWith("/c/") ? say.prefix + parsed.pathname : "";
+}
+
+function element(name, text, className) {
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  if (className) node.className = className;
+  return node;
+}
+
+function link(href, text, className) {
+  const node = element("a", text, className);
+  node.href = href;
+  return node;
+}
+
+const INLINE = /\*\*([^*\n]+)\*\*|\[([^\]\n]+)\]\(([^()\s]+)\)|(https?:\/\/[^\s<>"')\]]+)|\[(\d{1,2})\]|`([^`\n]+)`/g;
+const ITEM = /^\s*(?:[-*•]|\d{1,2}[.)])\s+(.*)$/;
+
+function addInline(parent, line, sources) {
+  let at = 0;
+  for (const match of line.matchAll(INLINE)) {
+    if (match.index > at) parent.append(line.slice(at, match.index));
+    at = match.index + match[0].length;
+    const [all, bold, words, target, bare, number, code] = match;
+    if (bold) parent.append(element("strong", bold));
+    else if (code) parent.append(element("code", code));
+    else if (number) {
+      const source = sources[Number(number) - 1];
+      parent.append(source ? link(source.href, all, "reference") : all);
+    } else {
+      const href = ownPath(target || bare);
+      parent.append(href ? link(href, words || all) : words || all);
+    }
+  }
+  if (at < line.length) parent.append(line.slice(at));
+}
+
+function blocks(text, sources) {
+  const fragment = document.createDocumentFragment();
+  for (const chunk of text.trim().split(/\n[ \t]*\n/)) {
+    const lines = chunk.split("\n").filter((line) => line.trim());
+    if (!lines.length) continue;
+    if (lines.every((line) => ITEM.test(line))) {
+      const list = element("ul");
+      for (const line of lines) {
+        const item = element("li");
+        addInline(item, line.match(ITEM)[1], sources);
+        list.append(item);
+      }
+      fragment.append(list);
+    } else if (lines.every((line) => line.trimStart().startsWith(">"))) {
+      const quote = element("blockquote");
+      for (const line of lines) {
+        const paragraph = element("p");
+        addInline(paragraph, line.trimStart().slice(1).trim(), sources);
+        quote.append(paragraph);
+      }
+      fragment.append(quote);
+    } else {
+      const paragraph = element("p");
+      const heading = lines.length === 1 && /^#{1,6} /.test(lines[0]);
+      const place = heading ? paragraph.appendChild(element("strong")) : paragraph;
+      lines.forEach((line, index) => {
+        if (index) place.append(element("br"));
+        addInline(place, heading ? line.replace(/^#+ /, "") : line, sources);
+      });
+      fragment.append(paragraph);
+    }
+  }
+  return fragment;
+}
+
+// The engine ends with its sources for programs that show text only; the page lists them itself.
+function withoutSources(text, listed) {
+  const at = text.lastIndexOf("\nSources");
+  return listed && at > 0 ? text.slice(0, at) : text;
+}
+
+function readSources(message) {
+  const cited = message.citations || (message.annotations || []).map((one) => one.url_citation || {});
+  return cited.map((one) => ({ ...one, href: ownPath(one.url || "") })).filter((one) => one.href);
+}
+
+// ---- one exchange on the page
+
+function figure(value) {
+  return new Intl.NumberFormat(say.language, { maximumSignificantDigits: 2 }).format(value);
+}
+
+const UNITS = [["µWh", 1e-6], ["mWh", 1e-3], ["Wh", 1], ["kWh", 1e3]];
+
+function energySaid(energy) {
+  if (!energy || typeof energy.value !== "number") return "";
+  const [unit, size] = UNITS.filter(([, least]) => energy.value >= least).pop() || UNITS[0];
+  return tiers.interval
+    .replace("{value}", `${figure(energy.value / size)}\u202f${unit}`)
+    .replace("{low}", figure(energy.low / size))
+    .replace("{high}", figure(energy.high / size));
+}
+
+function newExchange(asked) {
+  const node = document.getElementById("exchange").content.firstElementChild.cloneNode(true);
+  node.querySelector("h2").textContent = asked;
+  thread.prepend(node);
+  return node;
+}
+
+function showText(node, result) {
+  node.querySelector(".said").replaceChildren(blocks(withoutSources(result.text, result.sources.length > 0), result.sources));
+}
+
+function showEnd(node, result) {
+  node.querySelector(".waiting").hidden = true;
+  showText(node, result);
+  const list = node.querySelector(".sources ol");
+  list.replaceChildren(...result.sources.map((one) => {
+    const item = element("li");
+    item.append(link(one.href, one.title || one.href));
+    const where = [one.institution, one.date].filter(Boolean).join(" · ");
+    if (where) item.append(" ", element("span", where, "faint"));
+    if (one.quote) item.append(element("blockquote", one.quote));
+    return item;
+  }));
+  node.querySelector(".sources").hidden = !result.sources.length;
+  if (result.endpoint) {
+    const cost = node.querySelector(".cost");
+    const energy = cost.querySelector("[data-part=energy]");
+    const impacts = result.impacts || {};
+    energy.textContent = energySaid(impacts.energy_wh) || tiers.none;
+    if (energySaid(impacts.energy_wh)) energy.append(" ", element("span", tiers[impacts.tier] || tiers.opaque, "badge"));
+    cost.querySelector("[data-part=model]").replaceChildren(element("code", result.model));
+    cost.querySelector("[data-part=endpoint]").replaceChildren(element("code", result.endpoint));
+    cost.querySelector("[data-part=class]").textContent = data.words[result.dataClass] || "";
+    cost.hidden = false;
+  }
+}
+
+function showTrouble(node, sentence, again) {
+  node.querySelector(".waiting").hidden = true;
+  const notice = node.querySelector(".notice");
+  notice.querySelector("p").textContent = sentence;
+  notice.hidden = false;
+  notice.querySelector("button").addEventListener("click", () => { node.remove(); again(); }, { once: true });
+  said.textContent = sentence;
+}
+
+// ---- asking
+
+async function sessionToken() {
+  if (token && token.expires_at - TOKEN_MARGIN_S > Date.now() / 1000) return token.token;
+  const answer = await fetch(say.session, {
+    method: "POST",
+    headers: { "X-CSRFToken": form.querySelector("[name=csrfmiddlewaretoken]").value },
+  });
+  if (!answer.ok) throw new Error("session");
+  token = await answer.json();
+  return token.token;
+}
+
+class Refused extends Error {}
+
+async function refuse(answer) {
+  let sentence = "";
+  try { sentence = (await answer.json()).error.message; } catch { /* not the gateway's shape */ }
+  if (answer.status === 401) token = null;
+  throw new Refused(sentence || say.lost);
+}
+
+async function* events(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split(/\r?\n\r?\n/);
+    rest = parts.pop();
+    for (const part of parts) {
+      for (const line of part.split(/\r?\n/)) {
+        if (line.startsWith("data:")) yield line.slice(5).trim();
+      }
+    }
+  }
+}
+
+async function readStream(answer, result, onText) {
+  for await (const event of events(answer.body)) {
+    if (event === "[DONE]") return true;
+    const chunk = JSON.parse(event);
+    if (chunk.error) throw new Refused(chunk.error.message || say.cut);
+    const delta = (chunk.choices && chunk.choices[0] && chunk.choices[0].delta) || {};
+    if (delta.citations || delta.annotations) result.sources = readSources(delta);
+    else if (chunk.citations) result.sources = readSources(chunk);
+    if (delta.content && result.text.length < MAX_TEXT) result.text += delta.content;
+    if (chunk.model) result.model = chunk.model;
+    if (chunk.usage && chunk.usage.impacts) result.impacts = chunk.usage.impacts;
+    if (delta.content) onText();
+  }
+  return false;
+}
+
+async function readWhole(answer, result) {
+  const body = await answer.json();
+  const message = (body.choices && body.choices[0] && body.choices[0].message) || {};
+  result.text = (message.content || "").slice(0, MAX_TEXT);
+  result.sources = readSources(message);
+  result.model = body.model || "";
+  result.impacts = body.usage && body.usage.impacts;
+}
+
+// Only to a model that writes, and only what was declared at most as delicate as what is asked now: the class of a
+// prompt is the highest of its parts.
+function earlier(result) {
+  const messages = [];
+  if (!data.writers.includes(result.model)) return messages;
+  const least = data.order.indexOf(result.dataClass);
+  const fitting = remembered().filter((one) => one.text && data.order.indexOf(one.dataClass) <= least);
+  for (const one of fitting.slice(-HISTORY / 2)) {
+    messages.push({ role: "user", content: one.question }, { role: "assistant", content: one.text });
+  }
+  return messages;
+}
+
+async function ask(asked) {
+  if (running) return;
+  running = new AbortController();
+  document.getElementById("suggestions")?.remove();
+  stop.hidden = false;
+  send.disabled = true;
+  said.textContent = say.asking;
+  const node = newExchange(asked);
+  const result = { question: asked, text: "", sources: [], model: model(), endpoint: "", dataClass: dataClass() };
+  let frame = 0;
+  const onText = () => {
+    node.querySelector(".waiting").hidden = true;
+    frame ||= requestAnimationFrame(() => { frame = 0; if (running) showText(node, result); });
+  };
+  try {
+    const streamed = !whole.checked;
+    const answer = await fetch("/v1/chat/completions", {
+      method: "POST",
+      credentials: "omit",
+      signal: running.signal,
+      headers: {
+        "Authorization": `Bearer ${await sessionToken()}`,
+        "Content-Type": "application/json",
+        "Accept-Language": say.language,
+        "x-proue-data-class": result.dataClass,
+      },
+      body: JSON.stringify({
+        model: result.model,
+        messages: [...earlier(result), { role: "user", content: asked }],
+        ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
+      }),
+    });
+    if (!answer.ok) await refuse(answer);
+    result.endpoint = answer.headers.get("x-proue-endpoint") || "";
+    const complete = streamed ? await readStream(answer, result, onText) : (await readWhole(answer, result), true);
+    showEnd(node, result);
+    if (!complete) throw new Refused(say.cut);
+    if (!result.text) throw new Refused(say.empty);
+    remember(result);
+    if (question.value === asked) question.value = "";
+    said.textContent = say.complete;
+  } catch (error) {
+    showEnd(node, result);
+    if (error.name === "AbortError") {
+      node.querySelector(".said").append(element("p", say.stopped, "faint"));
+      said.textContent = say.stopped;
+    } else {
+      showTrouble(node, error instanceof Refused ? error.message : say.lost, () => ask(asked));
+    }
+  } finally {
+    cancelAnimationFrame(frame);
+    running = null;
+    stop.hidden = true;
+    showWhere();
+  }
+}
+
+// ---- what this tab remembers
+
+function remembered() {
+  try { return JSON.parse(sessionStorage.getItem("proue.thread")) || []; } catch { return []; }
+}
+
+function remember(result) {
+  try { sessionStorage.setItem("proue.thread", JSON.stringify([...remembered(), result].slice(-KEPT))); } catch { /* full */ }
+}
+
+// ---- at the start
+
+for (const node of document.querySelectorAll(".scripted")) node.hidden = false;
+try { whole.checked = localStorage.getItem("proue.whole") === "1"; } catch { /* no storage */ }
+whole.addEventListener("change", () => {
+  try { localStorage.setItem("proue.whole", whole.checked ? "1" : "0"); } catch { /* no storage */ }
+});
+form.addEventListener("change", showWhere);
+form.addEventListener("submit", (event) => {
+  const asked = question.value.trim();
+  if (!asked) return; // the server says what is missing
+  event.preventDefault();
+  if (!send.disabled) ask(asked);
+});
+question.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+stop.addEventListener("click", () => running && running.abort());
+for (const result of remembered()) showEnd(newExchange(result.question), result);
+if (thread.childElementCount) document.getElementById("suggestions")?.remove();
+showWhere();
