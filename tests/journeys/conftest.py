@@ -47,6 +47,7 @@ class Up:
     env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     said: list[str] = field(default_factory=list)
+    listener: threading.Thread = field(default_factory=threading.Thread)
 
     @property
     def url(self) -> str:
@@ -65,14 +66,22 @@ class Up:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=[self.process], daemon=True)
+        self.listener.start()
         return self
 
-    def _listen(self) -> None:
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as pipe:
+            for line in pipe:
+                self.said.append(line.rstrip("\n"))
+
+    def ended(self, timeout: float = 60) -> int:
+        """The exit status, once everything it said was heard."""
         assert self.process is not None
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line.rstrip("\n"))
+        status = self.process.wait(timeout)
+        self.listener.join(10)
+        return status
 
     def wait_ready(self) -> "Up":
         assert self.process is not None
@@ -97,7 +106,7 @@ class Up:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.ended()
 
 
 def new_data_dir() -> Path:

@@ -41,6 +41,7 @@ def llama(proue_up, tmp_path_factory):
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+        listener.join(10)
         process.stdout.close()
 
 

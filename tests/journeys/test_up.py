@@ -99,8 +99,7 @@ def test_a_taken_port_is_said_in_one_sentence(fresh):
         up = fresh()
         up.port = other.getsockname()[1]
         up.start()
-        assert up.process.wait(30) == 1
-        time.sleep(0.1)
+        assert up.ended(30) == 1
         assert len(up.said) == 1, up.said
         assert str(up.port) in up.said[0]
         assert "--port" in up.said[0]
@@ -110,13 +109,13 @@ def test_a_taken_port_is_said_in_one_sentence(fresh):
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
 def test_the_demonstration_world_opens_on_loopback_only(fresh, host):
     up = fresh("--host", host).start()
-    assert up.process.wait(30) == 1
+    assert up.ended(30) == 1
     assert "démonstration" in up.said[0]
 
 
 def test_another_address_wants_a_secret_of_ones_own(fresh):
     up = fresh("--host", "0.0.0.0", "--no-demo").start()
-    assert up.process.wait(30) == 1
+    assert up.ended(30) == 1
     assert "PROUE_SECRET_KEY" in up.said[0]
 
 
@@ -124,7 +123,7 @@ def test_a_data_directory_that_held_the_demonstration_is_refused_elsewhere_too(f
     up = fresh("--host", "0.0.0.0", "--no-demo", PROUE_SECRET_KEY="x" * 40)
     (up.data_dir / "demonstration-world").touch()
     up.start()
-    assert up.process.wait(30) == 1
+    assert up.ended(30) == 1
     assert "démonstration" in up.said[0]
 
 
@@ -139,8 +138,7 @@ def test_a_read_only_or_full_disk_is_said_in_one_sentence(fresh, options, word):
         pytest.skip("mount is not allowed here")
     try:
         up.start()
-        assert up.process.wait(60) == 1
-        time.sleep(0.1)
+        assert up.ended(60) == 1
         assert word in up.said[-1], up.said
         assert len(up.said) == 1, up.said
     finally:
@@ -153,7 +151,7 @@ def test_kill_everything_then_start_again(fresh):
     up = fresh().start().wait_ready()
     assert ask(up)[0] == 200
     os.kill(up.process.pid, signal.SIGKILL)
-    up.process.wait(10)
+    up.ended(10)
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         left = subprocess.run(["pgrep", "-f", str(up.data_dir)], capture_output=True, text=True, check=False).stdout

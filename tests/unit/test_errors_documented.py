@@ -1,0 +1,32 @@
+"""docs/reference/errors.md says every refusal of the gateway, in both languages.
+
+Write it anew with `python -m tests.unit.test_errors_documented`.
+"""
+
+from pathlib import Path
+
+from proue.gateway.errors import SENTENCES
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+HEAD = """# Errors of the gateway
+
+Every error under `/v1` has the shape of OpenAI's: `{"error": {"message", "type", "code", "param"}}`. `code` is stable.
+The message is French, or English when `Accept-Language` prefers it. `x-should-retry: false` marks a definitive refusal;
+what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream, without `[DONE]`.
+
+| code | status | français | English |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    rows = (f"| `{code}` | {one.status} | {one.french} | {one.english} |" for code, one in sorted(SENTENCES.items()))
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def test_the_page_of_errors_is_complete_and_true():
+    assert PAGE.read_text() == page()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
