@@ -40,12 +40,12 @@ class GatewayError(Exception):
 SENTENCES: dict[str, Sentence] = {
     "key.missing": Sentence(
         401,
-        "Aucune clé n’accompagne cette requête : envoyez l’en-tête « Authorization: Bearer sk-proue-… ».",
+        "Aucune clé n’accompagne cette requête : envoyez l’en-tête « Authorization: Bearer sk-proue-… ».",
         "No key came with this request: send the header “Authorization: Bearer sk-proue-…”.",
     ),
     "key.unknown": Sentence(
         401,
-        "Cette clé n’est pas connue : elle a pu être révoquée ou mal copiée. Créez-en une autre dans Proue.",
+        "Cette clé n’est pas connue : elle a pu être révoquée ou mal copiée. Créez-en une autre dans Proue.",
         "This key is not known: it may have been revoked or mistyped. Create another one in Proue.",
     ),
     "key.not_yet_valid": Sentence(
@@ -53,58 +53,58 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "key.expired": Sentence(
         401,
-        "Cette clé a expiré : créez-en une autre dans Proue.",
+        "Cette clé a expiré : créez-en une autre dans Proue.",
         "This key has expired: create another one in Proue.",
     ),
     "key.operation_not_allowed": Sentence(
         403,
-        "Cette clé ne permet pas cette opération : demandez-la à la personne qui gère l’usage.",
+        "Cette clé ne permet pas cette opération : demandez-la à la personne qui gère l’usage.",
         "This key does not allow this operation: ask whoever manages its use.",
     ),
     "token.invalid": Sentence(
         401,
-        "Ce jeton de session n’est pas valide : rechargez la page.",
+        "Ce jeton de session n’est pas valide : rechargez la page.",
         "This session token is not valid: reload the page.",
     ),
     "token.expired": Sentence(
         401,
-        "Votre session a expiré : rechargez la page.",
+        "Votre session a expiré : rechargez la page.",
         "Your session has expired: reload the page.",
     ),
     "model.unknown": Sentence(
         404,
-        "Ce modèle n’existe pas, ou votre usage ne l’ouvre pas : GET /v1/models donne ceux que vous pouvez demander.",
+        "Ce modèle n’existe pas, ou votre usage ne l’ouvre pas : GET /v1/models donne ceux que vous pouvez demander.",
         "This model does not exist, or your use does not open it: GET /v1/models lists those you may ask for.",
     ),
     "model.missing": Sentence(
-        400, "Le champ « model » manque.", "The field “model” is missing."
+        400, "Le champ « model » manque.", "The field “model” is missing."
     ),
     "model.operation_not_supported": Sentence(
         400, "Ce modèle ne sait pas faire cette opération.", "This model does not support this operation."
     ),
     "class.unknown": Sentence(
         400,
-        "Cette classe de données n’existe pas : public, internal, personal, sensitive ou restricted.",
+        "Cette classe de données n’existe pas : public, internal, personal, sensitive ou restricted.",
         "This data class does not exist: public, internal, personal, sensitive or restricted.",
     ),
     "class.undecidable": Sentence(
         403,
-        "La classe de données de cet usage ne peut pas être établie : rien n’a été transmis.",
+        "La classe de données de cet usage ne peut pas être établie : rien n’a été transmis.",
         "The data class of this use cannot be decided: nothing was sent.",
     ),
     "class.above_use": Sentence(
         403,
-        "Ces données dépassent ce que votre usage déclare : rien n’a été transmis.",
+        "Ces données dépassent ce que votre usage déclare : rien n’a été transmis.",
         "This data is above what your use declares: nothing was sent.",
     ),
     "class.above_clearance": Sentence(
         403,
-        "Aucune machine qui sert ce modèle ne peut recevoir ces données : rien n’a été transmis.",
+        "Aucune machine qui sert ce modèle ne peut recevoir ces données : rien n’a été transmis.",
         "No machine that serves this model may receive this data: nothing was sent.",
     ),
     "endpoint.none_left": Sentence(
         503,
-        "Aucune machine ne peut répondre pour l’instant : réessayez dans un moment.",
+        "Aucune machine ne peut répondre pour l’instant : réessayez dans un moment.",
         "No machine can answer right now: try again in a moment.",
     ),
     "request.malformed": Sentence(
@@ -134,50 +134,50 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "gateway.not_ready": Sentence(
         503,
-        "La passerelle démarre : réessayez dans un instant.",
+        "La passerelle démarre : réessayez dans un instant.",
         "The gateway is starting: try again in an instant.",
     ),
     "gateway.busy": Sentence(
         503,
-        "La passerelle sert déjà autant de requêtes qu’elle peut : réessayez dans un instant.",
+        "La passerelle sert déjà autant de requêtes qu’elle peut : réessayez dans un instant.",
         "The gateway is already serving as many requests as it can: try again in an instant.",
     ),
     "gateway.stopping": Sentence(
-        503, "La passerelle redémarre : relancez votre demande.", "The gateway is restarting: ask again."
+        503, "La passerelle redémarre : relancez votre demande.", "The gateway is restarting: ask again."
     ),
     "gateway.fault": Sentence(
         500,
-        "La passerelle a rencontré un défaut : signalez-le avec l’identifiant de la requête.",
+        "La passerelle a rencontré un défaut : signalez-le avec l’identifiant de la requête.",
         "The gateway met a fault: report it with the request’s identifier.",
     ),
     "journal.full": Sentence(
         503,
-        "La passerelle ne peut plus rien compter, donc ne transmet plus rien : prévenez la personne qui l’exploite.",
+        "La passerelle ne peut plus rien compter, donc ne transmet plus rien : prévenez la personne qui l’exploite.",
         "The gateway can no longer count, so it no longer serves: tell whoever operates it.",
     ),
     "endpoint.misconfigured": Sentence(
         502,
-        "La machine qui sert ce modèle est mal déclarée : prévenez la personne qui exploite la passerelle.",
+        "La machine qui sert ce modèle est mal déclarée : prévenez la personne qui exploite la passerelle.",
         "The machine that serves this model is badly declared: tell whoever operates the gateway.",
     ),
     "upstream.unreachable": Sentence(
         503,
-        "La machine qui sert ce modèle ne répond pas : réessayez dans un moment.",
+        "La machine qui sert ce modèle ne répond pas : réessayez dans un moment.",
         "The machine that serves this model does not answer: try again in a moment.",
     ),
     "upstream.busy": Sentence(
         503,
-        "La machine qui sert ce modèle est saturée : réessayez dans un moment.",
+        "La machine qui sert ce modèle est saturée : réessayez dans un moment.",
         "The machine that serves this model is saturated: try again in a moment.",
     ),
     "upstream.too_slow": Sentence(
         504,
-        "La machine qui sert ce modèle n’a pas répondu à temps : réessayez, ou demandez une réponse plus courte.",
+        "La machine qui sert ce modèle n’a pas répondu à temps : réessayez, ou demandez une réponse plus courte.",
         "The machine that serves this model did not answer in time: try again, or ask for a shorter answer.",
     ),
     "upstream.dead": Sentence(
         502,
-        "La machine s’est arrêtée avant la fin de sa réponse : ce que vous avez reçu est incomplet.",
+        "La machine s’est arrêtée avant la fin de sa réponse : ce que vous avez reçu est incomplet.",
         "The machine stopped before the end of its answer: what you received is incomplete.",
     ),
     "upstream.malformed": Sentence(
@@ -187,12 +187,12 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "upstream.too_large": Sentence(
         502,
-        "La réponse de la machine dépasse ce que la passerelle transmet : demandez-en moins à la fois.",
+        "La réponse de la machine dépasse ce que la passerelle transmet : demandez-en moins à la fois.",
         "The machine’s answer is larger than the gateway relays: ask for less at a time.",
     ),
     "upstream.unauthorized": Sentence(
         502,
-        "La machine refuse la clé de Proue, pas la vôtre : prévenez la personne qui exploite la passerelle.",
+        "La machine refuse la clé de Proue, pas la vôtre : prévenez la personne qui exploite la passerelle.",
         "The machine refuses Proue’s key, not yours: tell whoever operates the gateway.",
     ),
     "upstream.error": Sentence(

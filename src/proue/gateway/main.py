@@ -52,7 +52,7 @@ def run(settings: Settings) -> int:
 
 def _why(settings: Settings, error: OSError) -> str:
     where = error.filename or f"{settings.host}:{settings.port}"
-    return f"La passerelle ne peut pas démarrer ({where} : {error.strerror})."
+    return f"La passerelle ne peut pas démarrer ({where} : {error.strerror})."
 
 
 async def _serve(settings: Settings) -> int:

@@ -30,7 +30,7 @@ STARTING = """<!doctype html>
 TOO_LARGE = """<!doctype html>
 <html lang="fr"><head><meta charset="utf-8"><title>Envoi trop volumineux</title></head>
 <body><main><h1>Envoi trop volumineux</h1>
-<p>Cet envoi dépasse {limit} Mo : envoyez-le en plusieurs parties.</p></main></body></html>
+<p>Cet envoi dépasse {limit} Mo : envoyez-le en plusieurs parties.</p></main></body></html>
 """
 
 

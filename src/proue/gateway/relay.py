@@ -398,5 +398,5 @@ def _spoken(answer: bytes) -> dict[str, Any]:
 def _words(said: Mapping[str, Any]) -> str:
     for name in ("message", "detail", "error"):
         if isinstance(said.get(name), str):
-            return " « " + str(said[name])[:SAID_MAX] + " »"
+            return " « " + str(said[name])[:SAID_MAX] + " »"
     return ""

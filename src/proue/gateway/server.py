@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -15,6 +15,7 @@ from proue.gateway.settings import Limits
 SWEEP_S = 1.0
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+LINGER_S = 3.0
 
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -43,54 +44,61 @@ class Link:
             self._call()
 
 
-def door(limits: Limits) -> type[HttpToolsProtocol]:
-    """The protocol class for these limits."""
+class Door(HttpToolsProtocol):
+    head_limit: ClassVar[int]
 
-    class Door(HttpToolsProtocol):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.link = Link()
-            self.head_size = 0  # of a head that is not whole yet
-            self.head_since = 0.0  # 0: no head is awaited
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.link = Link()
+        self.head_size = 0  # of a head that is not whole yet
+        self.head_since = 0.0  # 0: no head is awaited
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self.head_since = self.loop.time()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.head_since = self.loop.time()
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self.link.lost()
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.link.lost()
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.head_size = 0
-            self.head_since = self.loop.time()
-            self.scope["proue.link"] = self.link  # type: ignore[typeddict-unknown-key]
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.head_size = 0
+        self.head_since = self.loop.time()
+        self.scope["proue.link"] = self.link  # type: ignore[typeddict-unknown-key]
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.head_since and not self.transport.is_closing():
-                self.head_size += len(data)
-                if self.head_size > limits.head_bytes:
-                    self.send_400_response("")
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.head_since and not self.transport.is_closing():
+            self.head_size += len(data)
+            if self.head_size > self.head_limit:
+                self.send_400_response("")
 
-        def on_headers_complete(self) -> None:
-            self.head_since = 0.0
-            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-            if size > limits.head_bytes:
-                self.head_size = size
-                raise ValueError("head too large")  # httptools turns it into its own error
-            super().on_headers_complete()
+    def on_headers_complete(self) -> None:
+        self.head_since = 0.0
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        if size > self.head_limit:
+            self.head_size = size
+            raise ValueError("head too large")  # httptools turns it into its own error
+        super().on_headers_complete()
 
-        def send_400_response(self, msg: str) -> None:
-            too_large = self.head_size > limits.head_bytes
-            status = b"431 Request Header Fields Too Large" if too_large else b"400 Bad Request"
-            body = payload(GatewayError("request.head", status=int(status[:3])), english=False)
-            head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
-            self.transport.write(head + b"x-should-retry: false\r\nconnection: close\r\n\r\n" + body)
-            self.transport.close()
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle.response_complete and not self.cycle.keep_alive:
+            self.transport.close()  # `respond` lingered for this
 
-    return Door
+    def send_400_response(self, msg: str) -> None:
+        too_large = self.head_size > self.head_limit
+        status = b"431 Request Header Fields Too Large" if too_large else b"400 Bad Request"
+        body = payload(GatewayError("request.head", status=int(status[:3])), english=False)
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
+        self.transport.write(head + b"x-should-retry: false\r\nconnection: close\r\n\r\n" + body)
+        self.transport.close()
+
+
+def door(limits: Limits) -> type[Door]:
+    """The protocol class for these limits: uvicorn makes the instances."""
+    return type("Door", (Door,), {"head_limit": limits.head_bytes})
 
 
 def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
@@ -116,7 +124,10 @@ def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], bod
     cycle.response_complete = True
     cycle.message_event.set()
     if not cycle.keep_alive:
-        cycle.transport.close()
+        if cycle.more_body:  # closing now would reset the connection before a client that still sends has read us
+            asyncio.get_running_loop().call_later(LINGER_S, cycle.transport.close)
+        else:
+            cycle.transport.close()
     cycle.on_response()
 
 

@@ -86,7 +86,7 @@ def _port(text: str) -> int:
     except ValueError:
         port = -1
     if not 0 <= port <= 65535:
-        raise BadSetting(f"PROUE_PORT doit être un entier entre 0 et 65535, et vaut « {text} ».")
+        raise BadSetting(f"PROUE_PORT doit être un entier entre 0 et 65535, et vaut « {text} ».")
     return port
 
 
@@ -102,7 +102,7 @@ def _secret(env: Mapping[str, str], data_dir: Path) -> str:
         return path.read_text().strip()
     except OSError:
         raise BadSetting(
-            f"La passerelle n’a pas de secret : donnez PROUE_SECRET_KEY, ou lancez d’abord Proue sur {data_dir}."
+            f"La passerelle n’a pas de secret : donnez PROUE_SECRET_KEY, ou lancez d’abord Proue sur {data_dir}."
         ) from None
 
 
@@ -110,7 +110,7 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
         return tuple(ipaddress.ip_network(word.strip(), strict=False) for word in text.split(",") if word.strip())
     except ValueError as error:
-        raise BadSetting(f"PROUE_TRUSTED_PROXIES : {error}.") from None
+        raise BadSetting(f"PROUE_TRUSTED_PROXIES : {error}.") from None
 
 
 def _run_dir(data_dir: Path) -> Path:

@@ -1,0 +1,580 @@
+"""Bad input, and engines and clients that fail: what is said, what is counted, what is cut."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+
+import pytest
+
+from tests.gateway import world
+from tests.gateway.world import (
+    DONE,
+    GOOD_STREAM,
+    KEY,
+    QUESTION,
+    ROLE,
+    SSE_HEAD,
+    WHOLE,
+    Engine,
+    answer,
+    chunk,
+    delta,
+    endless,
+    events,
+    get,
+    hang_up,
+    post,
+    raw,
+    reply,
+    request,
+    says,
+    silent,
+    stream,
+    streams,
+)  # fmt: skip
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def counted(gateway):
+    """The usage records that the test made."""
+    known = {one.id for one in gateway.journaled()}
+
+    def new(count=1):
+        return [one for one in gateway.wait_journaled_since(len(known) + count) if one.id not in known]
+
+    return new
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model":"modele"', b"\x00\xff"])
+def test_what_is_no_json_is_refused(gateway, engine, body):
+    refused = post(gateway.port, body)
+    assert (refused.status, refused.code) == (400, "request.malformed")
+    assert refused.headers["x-should-retry"] == "false"
+    assert engine.asked == []
+
+
+def test_twenty_megabytes_are_refused_by_their_announcement(gateway, engine):
+    """Not a byte of them is needed to say so."""
+    head = request("POST", "/v1/chat/completions", b"x", {"authorization": f"Bearer {KEY}"}).partition(b"\r\n\r\n")[0]
+    head = head.replace(b"Content-Length: 1", b"Content-Length: %d" % (20 * MB))
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(head + b"\r\n\r\n")
+        refused = reply(client.recv(65536))
+    assert (refused.status, refused.code) == (413, "request.too_large")
+    assert "16" in refused.json["error"]["message"]
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_twenty_megabytes_sent_all_the_same_are_not_kept(gateway, engine, chunked):
+    before = rss_mb(gateway)
+    body = b"x" * (20 * MB)
+    if chunked:
+        head = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %b\r\n"
+            % KEY.encode()
+        )
+        sent = (
+            head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunk(body[:MB]) for _ in range(20)) + b"0\r\n\r\n"
+        )
+    else:
+        sent = request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {KEY}"})
+    refused = reply(raw(gateway.port, sent))
+    assert (refused.status, refused.code) == (413, "request.too_large")
+    assert rss_mb(gateway) - before < 45
+    assert engine.asked == []
+
+
+def rss_mb(gateway) -> float:
+    from pathlib import Path
+
+    return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def test_a_body_of_several_megabytes_passes(gateway, engine):
+    image = "data:image/png;base64," + "A" * (10 * MB)
+    body = {**QUESTION, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": image}}]}]}
+    assert post(gateway.port, body).status == 200
+    assert engine.last.json == body
+
+
+def test_a_compressed_body_is_refused(gateway):
+    assert post(gateway.port, b"\x1f\x8b", content_encoding="gzip").code == "request.encoding"
+
+
+def test_expect_continue_is_answered(gateway):
+    body = json.dumps(QUESTION).encode()
+    whole = request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {KEY}", "expect": "100-continue"})
+    head, _, content = whole.partition(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(head + b"\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(content)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 100_000, 431),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % rank for rank in range(10_000)) + b"Z: z", 431),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 5", 400),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked", 400),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -3", 400),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost : x", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: x", 400),
+        (b"NONSENSE", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)
+def test_bad_http_is_refused_and_closed(gateway, engine, lines, status):
+    refused = reply(raw(gateway.port, lines + b"\r\n\r\n"))
+    assert refused.status == status
+    assert refused.code == "request.head"
+    assert engine.asked == []
+
+
+def test_a_head_that_dribbles_is_bounded_while_it_grows(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(3000):
+                client.sendall(b"a" * 1000)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            received = client.recv(65536)
+    assert received == b"" or b" 431 " in received
+
+
+def test_two_requests_in_one_packet_are_answered_in_order(gateway, engine):
+    body = json.dumps(QUESTION).encode()
+    first = request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {KEY}"})
+    first = first.replace(b"Connection: close\r\n", b"")
+    received = raw(gateway.port, first + request("GET", "/healthz"))
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert received.index(b"chat.completion") < received.index(b'"status"')
+
+
+# --- engines
+
+
+def test_an_engine_that_refuses_the_connection(gateway, counted):
+    refused = post(gateway.port, {**QUESTION, "model": "mort"})
+    assert (refused.status, refused.code) == (503, "upstream.unreachable")
+    assert int(refused.headers["retry-after-ms"]) > 0
+    assert "x-should-retry" not in refused.headers
+    (usage,) = counted()
+    assert (usage.outcome, usage.status, usage.tokens_in, usage.tokens_out, usage.endpoint) == (
+        "upstream_error",
+        503,
+        0,
+        0,
+        "mort",
+    )
+
+
+def test_another_endpoint_answers_in_its_place(gateway, engine, counted):
+    done = post(gateway.port, {**QUESTION, "model": "deux"})
+    assert (done.status, done.headers["x-proue-endpoint"]) == (200, "vif")
+    assert done.headers["x-proue-route-reason"].endswith("tried=1")
+    (usage,) = counted()
+    assert (usage.endpoint, usage.outcome) == ("vif", "done")
+
+
+def test_an_engine_that_hangs_up_before_a_byte_is_as_good_as_absent(gateway, engine):
+    engine.behave = hang_up
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (503, "upstream.unreachable")
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced(gateway, engine):
+    async def answer_then_close(asked):
+        asked.writer.write(answer(WHOLE))
+        await asked.writer.drain()
+        await asyncio.sleep(0.02)
+        asked.writer.transport.abort()
+
+    engine.behave = answer_then_close
+    for _ in range(5):
+        assert post(gateway.port).status == 200
+        time.sleep(0.03)
+
+    async def close_on_second(asked, seen=[]):  # noqa: B006 - the count of this test
+        seen.append(asked)
+        if len(seen) == 2:
+            asked.writer.transport.abort()  # as a server whose keep-alive ran out at that instant
+        else:
+            asked.writer.write(answer(WHOLE))
+
+    engine.behave = close_on_second
+    assert post(gateway.port).status == 200
+    assert post(gateway.port).status == 200
+
+
+def test_connections_are_kept_and_reused(gateway, engine):
+    post(gateway.port)
+    before = engine.connections
+    for _ in range(5):
+        assert post(gateway.port).status == 200
+    assert engine.connections == before
+
+
+@pytest.mark.parametrize("wants_usage", [False, True])
+def test_an_engine_that_dies_inside_a_stream(gateway, engine, counted, wants_usage):
+    engine.behave = streams(ROLE, delta("a"), delta("b"), end=False)
+    broken = stream(gateway.port, **({"stream_options": {"include_usage": True}} if wants_usage else {}))
+    found = events(broken.body)
+    assert broken.status == 200
+    assert found[-1]["error"]["code"] == "upstream.dead"
+    assert "[DONE]" not in found
+    (usage,) = counted()
+    assert (usage.outcome, usage.tokens_out, usage.estimated) == ("upstream_dead", 2, True)
+
+
+def test_a_stream_that_ends_cleanly_but_too_early_is_no_answer(gateway, engine, counted):
+    engine.behave = streams(ROLE, delta("a"))
+    assert events(stream(gateway.port).body)[-1]["error"]["code"] == "upstream.dead"
+    assert counted()[0].outcome == "upstream_dead"
+
+
+def test_an_engine_cut_in_the_middle_of_an_event(gateway, engine):
+    engine.behave = streams(ROLE, delta("a"), delta("b")[:-20], end=False)
+    found = events(stream(gateway.port).body)
+    assert [one for one in found if "choices" in one][-1]["choices"][0]["delta"] == {"content": "a"}
+    assert found[-1]["error"]["code"] == "upstream.dead"
+
+
+def test_an_error_told_inside_a_stream_passes(gateway, engine, counted):
+    engine.behave = streams(ROLE, b'data: {"error":{"message":"out of memory","code":500}}\n\n')
+    found = events(stream(gateway.port).body)
+    assert found[-1] == {"error": {"message": "out of memory", "code": 500}}
+    assert counted()[0].outcome == "upstream_error"
+
+
+def test_a_whole_answer_cut_short_is_an_error_not_an_answer(gateway, engine, counted):
+    async def cut(asked):
+        asked.writer.write(answer(WHOLE)[:-10])
+        await asked.writer.drain()
+        asked.writer.close()
+
+    engine.behave = cut
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.dead")
+    assert counted()[0].outcome == "upstream_dead"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+     b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+     answer(b"<html>"), answer(b"[1]"), answer(b'{"a":')],
+    ids=["nonsense", "two lengths", "long head", "upgrade", "html", "array", "half"],
+)  # fmt: skip
+def test_an_unreadable_answer(gateway, engine, data):
+    engine.behave = says(data)
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.malformed")
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect"])
+def test_a_redirect_is_never_followed(gateway, engine, status):
+    engine.behave = says(answer(b"", status, more=f"location: http://127.0.0.1:{engine.port}/elsewhere\r\n"))
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.malformed")
+    assert "location" not in refused.headers
+    assert len(engine.asked) == 1
+
+
+def test_an_engines_refusal_in_the_usual_shape_passes_as_it_is(gateway, engine, counted):
+    body = b'{"error": {"message": "context too long", "type": "x", "param": "messages", "code": "ctx"}, "more": 1.0}'
+    engine.behave = says(answer(body, "400 Bad Request"))
+    refused = post(gateway.port)
+    assert (refused.status, refused.body) == (400, body)
+    (usage,) = counted()
+    assert (usage.outcome, usage.status, usage.tokens_in, usage.tokens_out) == ("upstream_error", 400, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b'{"object":"error","message":"trop long","code":400}', "trop long"), (b'{"detail":"Not Found"}', "Not Found"),
+     (b"<html>secret</html>", ""), (b'{"error":"boom"}', "boom"), (b"", "")],
+)  # fmt: skip
+def test_any_other_refusal_takes_our_shape_around_the_engines_words(gateway, engine, body, said):
+    engine.behave = says(answer(body, "422 Unprocessable Entity"))
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (422, "upstream.error")
+    assert said in refused.json["error"]["message"]
+    assert "secret" not in refused.json["error"]["message"]
+
+
+def test_an_engine_that_refuses_our_key_does_not_accuse_the_clients(gateway, engine):
+    engine.behave = says(answer(b'{"error":{"message":"bad key sk-engine"}}', "401 Unauthorized"))
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.unauthorized")
+    assert b"sk-engine" not in refused.body
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_saturated_engine_keeps_its_status_and_its_delay(gateway, engine, status):
+    engine.behave = says(
+        answer(b'{"error":{"message":"busy"}}', status, more="retry-after: 7\r\nretry-after-ms: 6500\r\n")
+    )
+    refused = post(gateway.port)
+    assert refused.status == int(status[:3])
+    assert (refused.headers["retry-after"], refused.headers["retry-after-ms"]) == ("7", "6500")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_engine_that_says_nothing_is_left_after_a_while(gateway, engine, counted, streamed):
+    engine.behave = silent
+    begun = time.monotonic()
+    refused = stream(gateway.port) if streamed else post(gateway.port)
+    assert (refused.status, refused.code) == (504, "upstream.too_slow")
+    assert 0.5 < time.monotonic() - begun < 3
+    assert engine.last.cut.wait(2)
+    assert counted()[0].outcome == "upstream_error"
+
+
+def test_a_stream_that_stalls_is_cut_and_says_so(gateway, engine, counted):
+    async def stall(asked):
+        asked.writer.write(SSE_HEAD + chunk(ROLE) + chunk(delta("a")))
+        await silent(asked)
+
+    engine.behave = stall
+    assert events(stream(gateway.port).body)[-1]["error"]["code"] == "upstream.too_slow"
+    assert engine.last.cut.wait(2)
+    assert counted()[0].outcome == "upstream_dead"
+
+
+def test_an_answer_without_length_ends_with_its_connection(gateway, engine):
+    async def until_close(asked):
+        asked.writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + WHOLE)
+        await asked.writer.drain()
+        asked.writer.close()
+
+    engine.behave = until_close
+    assert post(gateway.port).json["usage"]["prompt_tokens"] == 9
+
+
+def test_continue_and_early_hints_are_skipped(gateway, engine):
+    engine.behave = says(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + answer(WHOLE))
+    done = post(gateway.port)
+    assert done.status == 200
+    assert "link" not in done.headers
+
+
+def test_an_answer_nobody_asked_for_is_not_given_to_the_next(gateway, engine):
+    """Response splitting: what follows the answer on the same connection is thrown away with it."""
+    engine.behave = says(answer(WHOLE) + answer(b'{"stolen":1}'))
+    first = post(gateway.port)
+    engine.behave = world.whole
+    assert first.status == 200
+    assert b"stolen" not in post(gateway.port).body
+
+
+def test_an_engine_on_a_unix_socket(started, engines, tmp_path):
+    engine = engines(unix=str(tmp_path / "engine.sock"))
+    gateway = started(engine.url)
+    assert post(gateway.port).status == 200
+    assert engine.last.head.startswith("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost")
+
+
+# --- clients that leave
+
+
+def leave(port: int, body: dict, *, after: bytes = b"") -> None:
+    """Send, read until `after` was seen, and go."""
+    data = json.dumps(body).encode()
+    with socket.create_connection(("127.0.0.1", port), 5) as client:
+        client.sendall(request("POST", "/v1/chat/completions", data, {"authorization": f"Bearer {KEY}"}))
+        seen = b""
+        while after not in seen:
+            seen += client.recv(65536)
+        if not after:
+            time.sleep(0.15)
+
+
+def test_a_client_gone_inside_a_stream_cuts_the_engine_at_once(gateway, engine, counted):
+    engine.behave = endless()
+    leave(gateway.port, {**QUESTION, "stream": True}, after=b"mot")
+    assert engine.last.cut.wait(1)
+    (usage,) = counted()
+    assert (usage.outcome, usage.estimated) == ("client_gone", True)
+    assert usage.tokens_out >= 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_gone_while_the_engine_thinks_cuts_it_at_once(gateway, engine, counted, streamed):
+    engine.behave = silent
+    begun = time.monotonic()
+    leave(gateway.port, {**QUESTION, "stream": streamed})
+    assert engine.last.cut.wait(0.3), "long before the limit on the first byte"
+    assert time.monotonic() - begun < 0.55
+    assert counted()[0].outcome == "client_gone"
+
+
+def test_a_client_gone_before_its_request_was_whole_leaves_no_usage(gateway, engine):
+    known = len(gateway.journaled())
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(request("POST", "/v1/chat/completions", b"x" * 100, {"authorization": f"Bearer {KEY}"})[:-50])
+        time.sleep(0.05)
+    time.sleep(0.1)
+    assert len(gateway.journaled()) == known
+    assert engine.asked == []
+    assert get(gateway.port, "/healthz").status == 200
+
+
+def test_a_client_gone_does_not_cut_the_next_user_of_the_connection(gateway, engine):
+    """The first client closes late, when its engine connection already serves another."""
+    first = socket.create_connection(("127.0.0.1", gateway.port), 5)
+    data = json.dumps(QUESTION).encode()
+    first.sendall(
+        request("POST", "/v1/chat/completions", data, {"authorization": f"Bearer {KEY}"}).replace(
+            b"Connection: close\r\n", b""
+        )
+    )
+    assert first.recv(65536).startswith(b"HTTP/1.1 200")
+    engine.behave = streams(*GOOD_STREAM, pause=0.05)
+    second = socket.create_connection(("127.0.0.1", gateway.port), 5)
+    second.sendall(
+        request(
+            "POST",
+            "/v1/chat/completions",
+            json.dumps({**QUESTION, "stream": True}).encode(),
+            {"authorization": f"Bearer {KEY}"},
+        )
+    )
+    time.sleep(0.1)
+    first.close()
+    received = b""
+    while block := second.recv(65536):
+        received += block
+    second.close()
+    assert DONE in received
+
+
+def test_a_slow_reader_is_waited_for_with_a_bounded_buffer(gateway, engine):
+    big = delta("x" * 10_000)
+
+    async def flood(asked):
+        asked.writer.write(SSE_HEAD + chunk(ROLE))
+        for _ in range(3000):  # 30 MB
+            asked.writer.write(chunk(big))
+            await asked.writer.drain()
+        asked.writer.write(chunk(DONE) + b"0\r\n\r\n")
+
+    engine.behave = flood
+    before = rss_mb(gateway)
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.sendall(
+            request(
+                "POST",
+                "/v1/chat/completions",
+                json.dumps({**QUESTION, "stream": True}).encode(),
+                {"authorization": f"Bearer {KEY}"},
+            )
+        )
+        time.sleep(0.5)
+        assert rss_mb(gateway) - before < 12
+        received, tail = 0, b""
+        while block := client.recv(1 << 20):
+            received += len(block)
+            tail = (tail + block)[-64:]
+    assert received > 29_000_000
+    assert b"[DONE]" in tail
+
+
+# --- bounds of its own
+
+
+def test_more_requests_than_it_can_hold_are_told_to_come_back(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"in_flight": 2, "first_byte_s": 5})
+    engine.behave = silent
+    held = [socket.create_connection(("127.0.0.1", gateway.port), 5) for _ in range(2)]
+    for one in held:
+        one.sendall(
+            request("POST", "/v1/chat/completions", json.dumps(QUESTION).encode(), {"authorization": f"Bearer {KEY}"})
+        )
+    time.sleep(0.2)
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (503, "gateway.busy")
+    assert int(refused.headers["retry-after-ms"]) > 0
+    for one in held:
+        one.close()
+    time.sleep(0.2)
+    engine.behave = world.whole
+    assert post(gateway.port).status == 200
+
+
+def test_no_more_connections_to_an_engine_than_its_pool_holds(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"pool_connections": 1, "connect_s": 0.3, "first_byte_s": 5})
+    engine.behave = silent
+    held = socket.create_connection(("127.0.0.1", gateway.port), 5)
+    held.sendall(
+        request("POST", "/v1/chat/completions", json.dumps(QUESTION).encode(), {"authorization": f"Bearer {KEY}"})
+    )
+    time.sleep(0.1)
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (503, "upstream.busy")
+    held.close()
+    time.sleep(0.1)
+    engine.behave = world.whole
+    assert post(gateway.port).status == 200
+
+
+def test_a_head_that_never_comes_is_not_waited_for(started):
+    gateway = started("http://127.0.0.1:9/v1", limits={"head_s": 0.5})
+    with socket.create_connection(("127.0.0.1", gateway.port), 8) as client:
+        client.sendall(b"GET / HT")
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(100) == b""
+    assert time.monotonic() - begun < 4
+
+
+def test_an_answer_larger_than_we_relay_is_refused(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"answer_bytes": 1000})
+    engine.behave = says(answer(b'{"a":"' + b"x" * 2000 + b'"}'))
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.too_large")
+
+
+def test_a_full_journal_refuses_and_nothing_is_sent(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"spool_bytes": 1})
+    assert post(gateway.port).status == 200, "the first segment is there"
+    fill(gateway)
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (503, "journal.full")
+
+
+def fill(gateway) -> None:
+    """Requests that die at once, on kept connections, until the journal is full (8 MB, about 250 bytes a request)."""
+    import http.client
+
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:
+        _until_refused(connection)
+
+
+def _until_refused(connection) -> None:
+    body = json.dumps({**QUESTION, "model": "mal-scelle", "user": "x"})
+    for _ in range(40_000):
+        connection.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {KEY}"})
+        answered = connection.getresponse()
+        answered.read()
+        if answered.status == 503:
+            return
+    raise AssertionError("the journal never filled")

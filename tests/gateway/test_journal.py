@@ -1,0 +1,198 @@
+"""The journal on disk, without PostgreSQL: framing, room, recovery."""
+
+import os
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proue.gateway import journal
+from proue.gateway.errors import GatewayError
+from proue.gateway.journal import CLOSED, OPENED, PROGRESS, Journal, Spool, frame, left_behind, records
+from proue.kernel.ids import uuid7
+from proue.wire import usage as wire
+from proue.wire.usage import Outcome, Usage
+
+LIMIT = 64 * 1024 * 1024
+
+
+def usage(**changes) -> Usage:
+    base = Usage(
+        id=uuid7(), request_id="r", opened_us=1, closed_us=1, institution="0999901A", use_id="u", key_id="k", model="m",
+        endpoint="e", operation="chat", data_class=1, outcome=Outcome.INTERRUPTED, tokens_out=1024, estimated=True,
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+@pytest.fixture
+def spool(tmp_path):
+    claimed = Spool.claim(tmp_path / "spool")
+    yield claimed
+    claimed.release()
+
+
+@pytest.fixture
+def book(spool):
+    made = Journal(spool, limit=LIMIT)
+    yield made
+    made.end()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([OPENED, PROGRESS, CLOSED]), st.binary(min_size=1, max_size=60)), max_size=5),
+    st.data(),
+)
+def test_a_torn_tail_costs_only_itself(kept, data):
+    wire_bytes = b"".join(frame(kind, payload) for kind, payload in kept)
+    torn = frame(CLOSED, b"the last one")
+    cut = data.draw(st.integers(0, len(torn) - 1))
+    found = [(kind, payload) for kind, payload, _ in records(wire_bytes + torn[:cut])]
+    assert found == kept
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_an_altered_record_is_never_believed(place, flip):
+    data = bytearray(frame(OPENED, b"a" * 40) + frame(CLOSED, b"b" * 40))
+    place %= len(data)
+    data[place] ^= flip
+    for kind, payload, _ in records(bytes(data)):
+        assert (kind, payload) in {(OPENED, b"a" * 40), (CLOSED, b"b" * 40)}
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_never_crash_the_reader(data):
+    list(records(data))
+
+
+def test_zeros_are_the_end():
+    assert [kind for kind, _, _ in records(frame(CLOSED, b"x") + bytes(100) + frame(CLOSED, b"y"))] == [CLOSED]
+
+
+def test_what_was_opened_and_never_closed_is_interrupted_at_the_reservation(book, spool):
+    ended, lost = usage(), usage()
+    book.close(book.open(ended), msgspec.structs.replace(ended, outcome=Outcome.DONE, tokens_out=3))
+    book.open(lost)
+    assert left_behind(spool.left()) == {lost.id: lost}
+
+
+def test_what_was_counted_replaces_the_reservation(book, spool):
+    lost = usage()
+    ticket = book.open(lost)
+    book.progress(ticket, 7, 2_000_000)
+    book.progress(ticket, 12, 3_000_000)
+    (found,) = left_behind(spool.left()).values()
+    assert (found.tokens_out, found.closed_us, found.outcome, found.estimated) == (
+        12,
+        3_000_000,
+        Outcome.INTERRUPTED,
+        True,
+    )
+
+
+def test_a_living_holder_is_left_alone_and_a_dead_one_is_followed(tmp_path):
+    first = Spool.claim(tmp_path)
+    assert Spool.try_claim(first.path) is None
+    second = Spool.claim(tmp_path)
+    assert second.path != first.path
+    first.release()
+    third = Spool.claim(tmp_path)
+    assert third.path == first.path
+    second.release()
+    third.release()
+
+
+def ship_all(book: Journal) -> list[bytes]:
+    shipped = []
+    while (batch := book.unshipped(10)) is not None:
+        segment, payloads, offset = batch
+        shipped += payloads
+        book.was_shipped(segment, offset)
+    return shipped
+
+
+def test_records_are_shipped_once_and_in_order(book):
+    ids = []
+    for rank in range(37):
+        one = usage(opened_us=rank)
+        book.close(book.open(one), one)
+        ids.append(one.id)
+    assert [wire.decode(payload).id for payload in ship_all(book)] == ids
+    assert book.unshipped(10) is None
+
+
+def test_a_segment_goes_when_all_it_holds_was_shipped_and_a_long_stream_moves_on(book, spool, monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
+    long = usage()
+    ticket = book.open(long)
+    for _ in range(300):
+        one = usage()
+        book.close(book.open(one), one)
+        if len(book.segments) > 1:
+            ship_all(book)
+    assert len(spool.left()) <= 2
+    assert left_behind(spool.left()) == {long.id: long}
+    book.close(ticket, long)
+    assert wire.decode(ship_all(book)[-1]).id == long.id
+
+
+def test_a_segment_stays_as_long_as_it_was_not_shipped(book, spool, monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
+    for _ in range(300):
+        one = usage()
+        book.close(book.open(one), one)
+    assert len(spool.left()) > 2
+    assert len(ship_all(book)) == 300
+    assert len(spool.left()) == 1
+
+
+def test_a_full_spool_refuses_what_it_cannot_count_and_still_closes_what_it_let_in(spool, monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
+    book = Journal(spool, limit=64 * 1024)
+    tickets = []
+    with pytest.raises(GatewayError, match="journal.full"):
+        while True:
+            tickets.append(book.open(usage()))
+    assert len(tickets) > 20
+    for ticket in tickets:
+        book.close(ticket, msgspec.structs.replace(ticket.usage, outcome=Outcome.DONE))
+    assert len(ship_all(book)) == len(tickets)
+    book.close(book.open(usage()), usage())  # room again
+    book.end()
+
+
+def test_a_full_disk_refuses(spool, monkeypatch):
+    book = Journal(spool, limit=LIMIT)
+
+    def full(handle, offset, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 8 * 1024)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(GatewayError, match="journal.full"):
+        for _ in range(20):
+            book.open(usage())
+    book.end()
+
+
+def test_a_usage_too_long_for_its_record_is_refused(book):
+    with pytest.raises(GatewayError, match="journal.full"):
+        book.open(usage(model="m" * 2000))
+
+
+def test_a_clean_end_leaves_nothing_when_all_was_shipped(spool):
+    book = Journal(spool, limit=LIMIT)
+    one = usage()
+    book.close(book.open(one), one)
+    ship_all(book)
+    book.end()
+    assert spool.left() == []
+
+
+def test_a_clean_end_keeps_what_was_not_shipped(spool):
+    book = Journal(spool, limit=LIMIT)
+    one = usage()
+    book.close(book.open(one), one)
+    book.end()
+    assert len(spool.left()) == 1
+    assert left_behind(spool.left()) == {}
