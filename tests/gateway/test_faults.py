@@ -17,7 +17,6 @@ from tests.gateway.world import (
     ROLE,
     SSE_HEAD,
     WHOLE,
-    Engine,
     answer,
     chunk,
     delta,

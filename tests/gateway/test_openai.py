@@ -7,7 +7,17 @@ import pytest
 
 from tests.gateway import world
 from tests.gateway.world import (
-    EXPIRED, GOOD_STREAM, KEY, QUESTION, ROLE, answer, delta, endless, hang_up, says, streams,
+    EXPIRED,
+    GOOD_STREAM,
+    KEY,
+    QUESTION,
+    ROLE,
+    answer,
+    delta,
+    endless,
+    hang_up,
+    says,
+    streams,
 )  # fmt: skip
 
 MESSAGES = QUESTION["messages"]
