@@ -62,6 +62,22 @@ def weak_lexemes() -> frozenset[str]:
     return frozenset(lexemes(WEAK_WORDS))
 
 
+# Words of an institution's name that do not tell it from others.
+COMMON_NAMES = "université école institut alliance académie établissement communauté ingénieurs langues des universités"
+
+
+@lru_cache(maxsize=512)
+def telling_name(institution: str) -> frozenset[str]:
+    """The lexemes by which people name an institution: « Deux-Rives », « Val-Clair »."""
+    name = institution.partition("(")[0]
+    return frozenset(lexemes(name)) - _common_names()
+
+
+@lru_cache(maxsize=1)
+def _common_names() -> frozenset[str]:
+    return frozenset(lexemes(COMMON_NAMES))
+
+
 def trigrams(text: str) -> frozenset[str]:
     """Of the lexemes, so that endings and small words do not count."""
     padded = f" {' '.join(lexemes(text))} "

@@ -1,8 +1,9 @@
 """The tantivy indexes: one per access scope, derived from PostgreSQL, disposable, built on each searching host.
 
-A scope of DISK_PASSAGES or more keeps its index in settings.INDEX_DIR; a smaller one is held in memory. Both are brought
-up to date the same way: the documents changed since the generation that the index knows are taken out and, when live,
-put back. An index holds ids, lexemes and classes, never a text; rights are asked again of PostgreSQL by the caller.
+A scope of DISK_PASSAGES or more keeps its index in settings.INDEX_DIR; a smaller one is held in memory. Both are
+brought up to date the same way: the documents changed since the generation that the index knows are taken out and,
+when live, put back. An index holds ids, lexemes and classes, never a text; rights are asked again of PostgreSQL by
+the caller.
 """
 
 import fcntl
@@ -223,8 +224,20 @@ def document_frequency(searcher: tantivy.Searcher, lexeme: str) -> int:
 def neighbour(searcher: tantivy.Searcher, lexeme: str) -> tuple[int, str] | None:
     """The most frequent lexeme one letter apart, with its frequency: what a typing slip may have meant."""
     near = searcher.terms_with_prefix("lexemes", lexeme[:2])
-    found = [(document_frequency(searcher, one), one) for one in near if analysis.one_letter_apart(lexeme, one)]
+    found = [(count, one) for one, count in near if analysis.one_letter_apart(lexeme, one)]
     return max(found, default=None)
+
+
+FAMILY = 6  # letters that two words of one family share, at least
+
+
+def relative(searcher: tantivy.Searcher, lexeme: str) -> tuple[int, str] | None:
+    """The most frequent lexeme that begins as this one does, but for its last two letters."""
+    root = lexeme[:-2]
+    if len(root) < FAMILY:
+        return None
+    near = searcher.terms_with_prefix("lexemes", root, limit=1)
+    return (near[0][1], near[0][0]) if near else None
 
 
 def candidates(

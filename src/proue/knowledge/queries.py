@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 import tantivy
@@ -39,6 +40,7 @@ class Hit:
     document_id: UUID
     score: float
     coverage: float  # share of the question's weight that the passage and its titles hold, 0 to 1
+    evidence: float  # the same weight, not as a share
     matched: tuple[str, ...]  # the question's lexemes found, weak ones left out
     title: str
     heading: str
@@ -123,9 +125,10 @@ def find(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    weights: Mapping[str, float]  # the question's lexeme → idf over all the scopes, weak words lightened
-    boosts: Mapping[str, float]  # the same without idf, as each index adds its own; spellings corrected
-    meant: Mapping[str, str]  # lexeme → the one looked for instead
+    """Keyed by the lexeme looked for: the question's own, or the one that a corrected spelling gives."""
+
+    weights: Mapping[str, float]  # idf over all the scopes, weak words lightened
+    boosts: Mapping[str, float]  # the same without idf, as each index adds its own
     unknown: tuple[str, ...]
 
     @classmethod
@@ -133,7 +136,6 @@ class _Asked:
         total = sum(searcher.num_docs for searcher in searchers)
         weights: dict[str, float] = {}
         boosts: dict[str, float] = {}
-        meant: dict[str, str] = {}
         unknown = []
         for lexeme in lexemes:
             share = analysis.WEAK if lexeme in analysis.weak_lexemes() else 1.0
@@ -141,24 +143,31 @@ class _Asked:
             looked_for = lexeme
             if not held and lexeme.isalpha() and len(lexeme) >= analysis.SHORTEST_CORRECTED:
                 held, looked_for = _corrected(lexeme, searchers)
-                share *= CORRECTED
-            if not held:
-                unknown.append(lexeme)
-            weights[lexeme] = share * math.log(1 + (total - held + 0.5) / (held + 0.5))
+                share *= CORRECTED if held else 1.0
+            weights.setdefault(looked_for, share * math.log(1 + (total - held + 0.5) / (held + 0.5)))
             if held:
-                meant[lexeme] = looked_for
-                boosts[looked_for] = max(share, boosts.get(looked_for, 0.0))
-        return cls(weights, boosts, meant, tuple(unknown))
+                boosts.setdefault(looked_for, share)
+            else:
+                unknown.append(lexeme)
+        return cls(weights, boosts, tuple(unknown))
+
+    def less(self, lexemes: frozenset[str]) -> "_Asked":
+        """Without these, unless nothing would be left."""
+        kept = {lexeme: weight for lexeme, weight in self.weights.items() if lexeme not in lexemes}
+        return replace(self, weights=kept) if kept else self
 
 
 def _corrected(lexeme: str, searchers: Sequence[tantivy.Searcher]) -> tuple[int, str]:
+    """A slip of one letter, else another word of the same family: « réinscrire » finds « réinscription »."""
     found = [near for searcher in searchers if (near := index.neighbour(searcher, lexeme))]
+    if not found:
+        found = [near for searcher in searchers if (near := index.relative(searcher, lexeme))]
     return max(found, default=(0, lexeme))
 
 
 def _allowed(
     ids: Sequence[UUID], scope_ids: Sequence[UUID], data_class: DataClass, dataset_id: UUID | None
-) -> QuerySet[Passage, dict[str, object]]:
+) -> Iterable[Mapping[str, Any]]:
     """The truth about rights, asked of PostgreSQL: scope (and row-level security), class, state, legal file."""
     rows = Passage.objects.filter(
         id__in=ids,
@@ -203,29 +212,33 @@ def _title_trigrams(title: str) -> frozenset[str]:
 
 
 HOME = 1.15  # the asker's own institution, at equal merit
+NOT_NAMED = 0.4  # a text of another institution than the one that the question names
 
 
-def _scored(rows: QuerySet[Passage, dict[str, object]], asked: _Asked, question: str, home: str) -> list[Hit]:
-    """One BM25 for all candidates: idf over all their scopes, lengths against their mean, then the titles' likeness."""
-    held = [
-        (row, *_bag(row["title"], row["heading"], row["institution"], row["text"]))  # type: ignore[arg-type]
-        for row in rows
-    ]
+def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, home: str) -> list[Hit]:
+    """One BM25 for all candidates: idf over all their scopes, lengths against their mean, then the titles' likeness.
+
+    An institution named in the question chooses among texts; its name is then no part of what the text must say.
+    """
+    held = [(row, *_bag(row["title"], row["heading"], row["institution"], row["text"])) for row in rows]
     if not held:
         return []
     mean = sum(length for _, _, length in held) / len(held)
-    hits = [_hit(row, bag, length / mean, asked) for row, bag, length in held]
+    names = {row["uai"]: analysis.telling_name(row["institution"]) for row, _, _ in held}
+    named = {uai for uai, name in names.items() if name and name <= asked.weights.keys()}
+    subject = asked.less(frozenset().union(*(names[uai] for uai in named)))
+    hits = [_hit(row, bag, length / mean, subject) for row, bag, length in held]
     best = max(hit.score for hit in hits)
     letters = analysis.trigrams(question)
-    hits = [_finished(hit, best, letters, home) for hit in hits]
+    hits = [_finished(hit, best, letters, named or {home}, NOT_NAMED if named else 1 / HOME) for hit in hits]
     return sorted(hits, key=lambda hit: (-hit.score, hit.document_id, hit.start))
 
 
-def _hit(row: Mapping[str, object], bag: Mapping[str, int], length: float, asked: _Asked) -> Hit:
+def _hit(row: Mapping[str, Any], bag: Mapping[str, int], length: float, asked: _Asked) -> Hit:
     score = covered = 0.0
     matched = []
     for lexeme, weight in asked.weights.items():
-        count = bag.get(asked.meant.get(lexeme, lexeme), 0)
+        count = bag.get(lexeme, 0)
         if not count:
             continue
         score += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * length))
@@ -237,16 +250,17 @@ def _hit(row: Mapping[str, object], bag: Mapping[str, int], length: float, asked
         passage_id=row["id"],
         score=score,
         coverage=covered / total if total else 0.0,
+        evidence=covered,
         matched=tuple(matched),
         **{name: value for name, value in row.items() if name != "id"},
-    )  # type: ignore[arg-type]
+    )
 
 
-def _finished(hit: Hit, best: float, letters: frozenset[str], home: str) -> Hit:
+def _finished(hit: Hit, best: float, letters: frozenset[str], preferred: Collection[str], otherwise: float) -> Hit:
     title = _title_trigrams(hit.title)
     alike = len(title & letters) / (len(title | letters) or 1)
     score = hit.score + TITLE_LIKENESS * best * alike
-    return replace(hit, score=score * (HOME if home and hit.uai == home else 1.0))
+    return replace(hit, score=score * (1.0 if hit.uai in preferred else otherwise))
 
 
 def _spread(hits: Sequence[Hit], k: int, per_document: int) -> list[Hit]:
