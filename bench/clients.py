@@ -44,7 +44,16 @@ def wrk(root: Path, port: int, *, connections: int, seconds: int) -> Load:
     """Raises when a single answer was not a 2xx."""
     script = root / "wrk.lua"
     script.write_text(LUA % (BODY % "", KEY))
-    argv = [*pinned(1), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    argv = [
+        *pinned(1),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}",
+    ]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = RESULT.search(said)
     if found is None:

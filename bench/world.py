@@ -1,4 +1,4 @@
-"""Processes to measure: an nginx mock engine, a paced mock, nginx as plain proxy, and the gateway with everything on."""
+"""Processes to measure: an nginx mock engine, a paced mock, nginx as proxy, and the gateway with everything on."""
 
 import contextlib
 import os
@@ -28,12 +28,16 @@ NGINX = """
 daemon off; pid {root}/{name}.pid; error_log {root}/{name}.log error; worker_processes 1; worker_rlimit_nofile 65536;
 events {{ worker_connections 16384; }}
 http {{
-  access_log off; keepalive_requests 100000000; client_body_temp_path {root}/{name}-body; proxy_temp_path {root}/{name}-proxy;
+  access_log off; keepalive_requests 100000000;
+  client_body_temp_path {root}/{name}-body; proxy_temp_path {root}/{name}-proxy;
   fastcgi_temp_path {root}/{name}-f; uwsgi_temp_path {root}/{name}-u; scgi_temp_path {root}/{name}-s;
   {body}
 }}
 """
-MOCK = "server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ default_type application/json; return 200 '{answer}'; }} }}"
+MOCK = """
+  server {{ listen 127.0.0.1:{port} backlog=4096;
+    location / {{ default_type application/json; return 200 '{answer}'; }} }}
+"""
 PROXY = """
   upstream engine {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{
@@ -70,6 +74,7 @@ class Running:
     port: int
     process: "subprocess.Popen[bytes]"
     ready_s: float
+    final_rss_mb: float = 0.0
 
     def pids(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()

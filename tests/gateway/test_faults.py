@@ -274,7 +274,8 @@ def test_a_whole_answer_cut_short_is_an_error_not_an_answer(gateway, engine, cou
 @pytest.mark.parametrize(
     "data",
     [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
-     b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n",
+     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
      answer(b"<html>"), answer(b"[1]"), answer(b'{"a":')],
     ids=["nonsense", "two lengths", "long head", "upgrade", "html", "array", "half"],
 )  # fmt: skip

@@ -150,7 +150,7 @@ def test_a_full_spool_refuses_what_it_cannot_count_and_still_closes_what_it_let_
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
     book = Journal(spool, limit=64 * 1024)
     tickets = []
-    with pytest.raises(GatewayError, match="journal.full"):
+    with pytest.raises(GatewayError, match=r"journal\.full"):
         while True:
             tickets.append(book.open(usage()))
     assert len(tickets) > 20
@@ -169,14 +169,14 @@ def test_a_full_disk_refuses(spool, monkeypatch):
 
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 8 * 1024)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(GatewayError, match="journal.full"):
+    with pytest.raises(GatewayError, match=r"journal\.full"):
         for _ in range(20):
             book.open(usage())
     book.end()
 
 
 def test_a_usage_too_long_for_its_record_is_refused(book):
-    with pytest.raises(GatewayError, match="journal.full"):
+    with pytest.raises(GatewayError, match=r"journal\.full"):
         book.open(usage(model="m" * 2000))
 
 

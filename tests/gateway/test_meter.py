@@ -26,8 +26,12 @@ def test_the_same_object_elsewhere_in_the_answer_is_left_alone():
     assert out == {"choices": [{"usage": {"prompt_tokens": 1}}], "usage": {"prompt_tokens": 1, "impacts": {}}}
 
 
-@given(st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"]),
-                       st.none() | st.booleans() | st.integers() | st.text() | st.floats() | st.dictionaries(st.just("cached_tokens"), st.integers())))  # fmt: skip
+NAMES = ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"]
+DETAILS = st.dictionaries(st.just("cached_tokens"), st.integers())
+TOLD = st.none() | st.booleans() | st.integers() | st.text() | st.floats() | DETAILS
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), TOLD))
 def test_counts_hold_whatever_an_engine_tells(usage):
     counts = meter.Counts(tokens_in=5)
     counts.told(usage)

@@ -81,8 +81,8 @@ def test_models_completions_and_embeddings(client, engine):
         answer(b'{"object":"text_completion","choices":[{"index":0,"text":"b","finish_reason":"stop"}]}')
     )
     assert client.completions.create(model="modele", prompt="a").choices[0].text == "b"
-    vector = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPwAAAEA="}],"usage":{"prompt_tokens":2}}'
-    engine.behave = says(answer(vector))
+    vector = b'{"object":"embedding","index":0,"embedding":"AACAPwAAAEA="}'
+    engine.behave = says(answer(b'{"object":"list","data":[' + vector + b'],"usage":{"prompt_tokens":2}}'))
     made = client.embeddings.create(model="modele", input="a")
     assert made.data[0].embedding == [1.0, 2.0]
     assert engine.last.json["encoding_format"] == "base64"

@@ -186,8 +186,8 @@ def test_everything_else_in_the_request_passes_untouched(gateway, engine):
 
 def test_a_clients_secrets_and_cookies_never_reach_an_engine(gateway, engine):
     post(
-        gateway.port, {**QUESTION, "model": "renomme"}, cookie="sessionid=1", x_api_key="secret", x_proue_assertion="forged",
-        forwarded="for=1.2.3.4", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+        gateway.port, {**QUESTION, "model": "renomme"}, cookie="sessionid=1", x_api_key="secret",
+        x_proue_assertion="forged", forwarded="for=1.2.3.4", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
     )  # fmt: skip
     head = engine.last.head
     assert set(engine.last.headers) == {
@@ -326,8 +326,9 @@ def test_chunks_arrive_as_they_leave(gateway, engine):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/", "/v1//chat/completions", "/v1/../etablissement/", "/v1/%2e%2e/healthz",
-     "//v1/models", "/x/../v1/models", "/%76%31/models", "/./v1/models", "/v1%2fmodels", "/v12", "/v1;x=1/models", "/assets/..%2fv1/me"],
+    ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/", "/v1//chat/completions", "/v1/../etablissement/",
+     "/v1/%2e%2e/healthz", "//v1/models", "/x/../v1/models", "/%76%31/models", "/./v1/models", "/v1%2fmodels", "/v12",
+     "/v1;x=1/models", "/assets/..%2fv1/me"],
 )  # fmt: skip
 def test_nothing_that_means_v1_reaches_the_portal(gateway, engine, path):
     found = get(gateway.port, path, authorization=f"Bearer {KEY}")
@@ -370,8 +371,8 @@ def test_messages_are_french_unless_english_is_preferred(gateway):
 
 @pytest.mark.parametrize(
     ("header", "english"),
-    [("", False), ("*", False), ("fr", False), ("en", True), ("en;q=0.2,fr;q=0.1", True), ("fr,en", False), ("de,en;q=0.5", True),
-     ("en;q=x", False), ("en;q=0", False)],
+    [("", False), ("*", False), ("fr", False), ("en", True), ("en;q=0.2,fr;q=0.1", True), ("fr,en", False),
+     ("de,en;q=0.5", True), ("en;q=x", False), ("en;q=0", False)],
 )  # fmt: skip
 def test_which_language(header, english):
     assert prefers_english(header) is english

@@ -30,7 +30,8 @@ def owner(committed):
 def test_what_is_published_is_served_and_what_is_used_is_absorbed(started, engine, owner):
     for name, (version, body) in parts(engine.url).items():
         owner.execute(
-            "INSERT INTO serving_snapshotpart (name, version, wire_version, body, published_at) VALUES (%s, %s, 1, %s, now())",
+            "INSERT INTO serving_snapshotpart (name, version, wire_version, body, published_at) "
+            "VALUES (%s, %s, 1, %s, now())",
             [name, version, body],
         )
     gateway = started(None, database_url=url("DATABASE_URL"))

@@ -81,20 +81,20 @@ def test_any_number_of_cuts(sizes, wants_usage):
 
 @given(st.binary(max_size=400), st.integers(1, 64))
 def test_bytes_that_are_no_events_pass_and_never_crash(data, size):
-    scanner = Scanner(wants_usage=False, impacts=lambda usage: {}, limit=128)
+    scanner = Scanner(wants_usage=False, impacts=lambda _: {}, limit=128)
     out = b"".join(scanner.feed(data[start : start + size]) for start in range(0, len(data), size)) + scanner.finish()
     if scanner.usage is None and not scanner.error:
         assert out == data
 
 
 def test_half_an_event_is_held_back_only_until_it_is_whole():
-    scanner = Scanner(wants_usage=False, impacts=lambda usage: {}, limit=LIMIT)
+    scanner = Scanner(wants_usage=False, impacts=lambda _: {}, limit=LIMIT)
     assert scanner.feed(ROLE + b"data: {") == ROLE
     assert scanner.feed(b"}\n\n") == b"data: {}\n\n"
 
 
 def test_an_event_that_never_ends_passes_rather_than_grow():
-    scanner = Scanner(wants_usage=False, impacts=lambda usage: {}, limit=100)
+    scanner = Scanner(wants_usage=False, impacts=lambda _: {}, limit=100)
     assert scanner.feed(b"data: " + b"x" * 90) == b""
     assert scanner.feed(b"y" * 10) == b"data: " + b"x" * 90 + b"y" * 10
 
@@ -135,7 +135,8 @@ def test_what_is_no_error_is_not_taken_for_one(data):
 
 @pytest.mark.parametrize(
     ("end", "complete"),
-    [([STOP], True), ([STOP, USAGE], True), ([USAGE], True), ([DONE], True), ([b"data: [DONE]\n"], True), ([b"data:[DONE]\n\n"], True), ([], False)],
+    [([STOP], True), ([STOP, USAGE], True), ([USAGE], True), ([DONE], True),
+     ([b"data: [DONE]\n"], True), ([b"data:[DONE]\n\n"], True), ([], False)],
 )  # fmt: skip
 def test_when_an_answer_is_whole(end, complete):
     assert scan(ROLE, delta("a"), *end)[0].complete is complete

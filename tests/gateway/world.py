@@ -229,7 +229,8 @@ def answer(body: bytes, status: str = "200 OK", kind: str = "application/json", 
 
 
 WHOLE = (
-    b'{"id":"c1", "object":"chat.completion","created":1700000000,"model":"modele","x_unknown":{"n":1.0,"big":12345678901234567890123},'
+    b'{"id":"c1", "object":"chat.completion","created":1700000000,"model":"modele",'
+    b'"x_unknown":{"n":1.0,"big":12345678901234567890123},'
     b'"choices":[{"index":0,"message":{"role":"assistant","content":"Bonjour \\u00e9"},"finish_reason":"stop"}],'
     b' "usage": {"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"prompt_tokens_details":{"cached_tokens":3},'
     b'"completion_tokens_details":{"reasoning_tokens":2}} }'
@@ -257,13 +258,16 @@ def delta(text: str) -> bytes:
 
 
 ROLE = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "modele",
-              "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})  # fmt: skip
+              "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})  # fmt: skip
 STOP = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "modele",
               "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})  # fmt: skip
 USAGE = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "modele", "choices": [],
                "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}})  # fmt: skip
 DONE = b"data: [DONE]\n\n"
-SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\nset-cookie: a=b\r\n\r\n"
+SSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\nset-cookie: a=b\r\n\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:

@@ -1,0 +1,168 @@
+"""`make bench`: the same load, in the same run, on the same cores, through nginx and through the gateway.
+
+The system under test has core 0 to itself; the load and the mock engine share core 1. Prints Markdown tables;
+`--write` puts them into docs/reference/performance.md between its two marks.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from bench import clients, world
+from bench.clients import Load, Streams
+from bench.world import Running
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "performance.md"
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+NEEDED = {"wrk": "wrk", "nginx": "nginx", "taskset": "util-linux"}
+ROUNDS = 3  # of which the median is kept: the neighbours of a shared machine come and go
+BAR_RATIO, BAR_P50_MS, BAR_READY_S, BAR_RSS_MB = 0.15, 3.0, 2.0, 150.0
+FAST, SLOW = {"count": 50, "chunks": 200, "pause_ms": 5}, {"count": 500, "chunks": 100, "pause_ms": 50}
+
+Start = Callable[[], AbstractContextManager[Running]]
+
+
+def missing() -> list[str]:
+    return [package for program, package in NEEDED.items() if shutil.which(program) is None]
+
+
+def median(values: list[Load]) -> Load:
+    return sorted(values, key=lambda load: load.rate)[len(values) // 2]
+
+
+def whole_answers(root: Path, seconds: int) -> tuple[dict[str, dict[int, Load]], Running]:
+    """Rounds alternate between the systems, so that a slow minute is everybody's."""
+    loads: dict[str, dict[int, list[Load]]] = {}
+    with (
+        world.mock(root) as mock,
+        world.proxy(root, mock.port) as proxy,
+        world.gateway(root, mock.port) as gateway,
+    ):
+        for _ in range(ROUNDS):
+            for name, system in (("mock", mock), ("nginx", proxy), ("gateway", gateway)):
+                for connections in (10, 64):
+                    load = clients.wrk(root, system.port, connections=connections, seconds=seconds)
+                    loads.setdefault(name, {}).setdefault(connections, []).append(load)
+        gateway.final_rss_mb = gateway.rss_mb()
+    medians = {name: {at: median(found) for at, found in by.items()} for name, by in loads.items()}
+    return medians, gateway
+
+
+def streamed(root: Path) -> Iterator[tuple[str, str, Streams, float, float]]:
+    """Name, kind, what the reader saw, CPU microseconds a chunk, resident megabytes."""
+    with world.paced(root) as engine:
+        systems: list[tuple[str, Start | None]] = [
+            ("mock", None),
+            ("nginx", lambda: world.proxy(root, engine.port, buffering=False)),
+            ("gateway", lambda: world.gateway(root, engine.port)),
+        ]
+        for name, start in systems:
+            for kind, load in (("50 × 200 chunks, one each 5 ms", FAST), ("500 × 100 chunks, one each 50 ms", SLOW)):
+                if start is None:
+                    yield name, kind, clients.streams(engine.port, **load), 0.0, 0.0
+                    continue
+                with start() as system:
+                    before = system.cpu_s()
+                    found = clients.streams(system.port, **load)
+                    yield name, kind, found, (system.cpu_s() - before) / found.chunks * 1e6, system.rss_mb()
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def machine() -> str:
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cores = len(os.sched_getaffinity(0))
+    name = model[1] if model else platform.machine()
+    return f"{cores} cores of {name}, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+
+
+def verdict(kept: bool) -> str:
+    return "kept" if kept else "**missed**"
+
+
+def report(seconds: int) -> tuple[str, bool]:
+    with tempfile.TemporaryDirectory(prefix="proue-bench-") as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        loads, gateway = whole_answers(root, seconds)
+        streams = list(streamed(root))
+    mock, nginx, ours = loads["mock"], loads["nginx"], loads["gateway"]
+    names = {"mock": "mock engine, direct", "nginx": "nginx, plain reverse proxy", "gateway": "**Proue gateway**"}
+    rows = [
+        [
+            names[name],
+            f"{by[64].rate:,.0f}",
+            f"{by[64].rate / nginx[64].rate:.2f}",
+            f"{by[10].p50_ms:.2f}",
+            f"{by[10].p99_ms:.2f}",
+            f"{by[10].p50_ms - mock[10].p50_ms:.2f}",
+            f"{by[10].p99_ms - mock[10].p99_ms:.2f}",
+        ]
+        for name, by in loads.items()
+    ]
+    ratio = ours[64].rate / nginx[64].rate
+    added = ours[10].p50_ms - mock[10].p50_ms
+    bars = [
+        ("requests a second on one core, of nginx's", f"≥ {BAR_RATIO}", f"{ratio:.2f}", ratio >= BAR_RATIO),
+        ("added p50 at 10 connections", f"< {BAR_P50_MS:g} ms", f"{added:.2f} ms", added < BAR_P50_MS),
+        ("ready after", f"< {BAR_READY_S:g} s", f"{gateway.ready_s:.2f} s", gateway.ready_s < BAR_READY_S),
+        ("memory of a worker after the load", f"< {BAR_RSS_MB:g} MB", f"{gateway.final_rss_mb:.0f} MB",
+         gateway.final_rss_mb < BAR_RSS_MB),
+    ]  # fmt: skip
+    text = [
+        f"Machine: {machine()}. The system under test has one core, the load and the mock engine the other.",
+        f"Median of {ROUNDS} rounds of {seconds} s; no answer was anything but a 200.",
+        "",
+        "### Whole answers",
+        "",
+        table(["system", "req/s, 64 conn.", "of nginx", "p50 ms, 10 conn.", "p99 ms", "added p50", "added p99"], rows),
+        "### Streams",
+        "",
+        table(
+            ["system", "load", "first chunk, ms", "late p99, ms", "latest, ms", "CPU µs a chunk", "memory, MB"],
+            [
+                [names[name], kind, f"{found.first_ms:.2f}", f"{found.late_p99_ms:.1f}",
+                 f"{found.late_max_ms:.1f}", f"{cpu:.1f}" if cpu else "", f"{rss:.0f}" if rss else ""]
+                for name, kind, found, cpu, rss in streams
+            ],
+        ),
+        "### Bars",
+        "",
+        table(["bar", "wanted", "measured", ""], [[name, wanted, got, verdict(ok)] for name, wanted, got, ok in bars]),
+    ]  # fmt: skip
+    return "\n".join(text), all(ok for *_, ok in bars)
+
+
+def write(text: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    PAGE.write_text(f"{page[:start]}\n{text}\n{page[end:]}", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--seconds", type=int, default=4, help="of each round")
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}")
+    options = parser.parse_args()
+    if absent := missing():
+        print(f"Not measured: install {', '.join(absent)}.")
+        return 1 if os.environ.get("PROUE_REQUIRE") == "all" else 0
+    text, kept = report(options.seconds)
+    print(text)
+    if options.write:
+        write(text)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
