@@ -4,14 +4,13 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
 from proue.config.demo.cast import ALLIANCE
 from proue.datasets import actions as datasets
-from proue.datasets.models import Dataset
 from proue.datasets.queries import dataset_by_slug
 from proue.datasets.rules import TO_COMPLETE, Audience, Legal
 from proue.institutions.access import Job
@@ -22,6 +21,9 @@ from proue.kernel.refusal import Refusal
 from proue.knowledge import queries
 from proue.knowledge.actions import NewDocument, add_documents
 from proue.store.access import scopes, system
+
+if TYPE_CHECKING:
+    from proue.datasets.models import Dataset
 
 LINES_AT_A_TIME = 500
 MAX_LINE_BYTES = 32 * 1024 * 1024
@@ -52,7 +54,7 @@ def load(collection: str, path: Path) -> str:
     return f"{collection} : {read} documents lus, {changed} ajoutés ou modifiés.{kept}"
 
 
-def _draft(collection: str) -> Dataset:
+def _draft(collection: str) -> "Dataset":
     at = utc_now()
     institution, _ = declare_institution(actor=Job(), uai=ALLIANCE, name="Alliance", at=at)
     legal = Legal(contributor=institution.name, licence_out=TO_COMPLETE, audience=OPERATORS)

@@ -202,7 +202,7 @@ def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         supervisor.step(0.1)
-        if _answers(options, "/readyz") and _answers(options, "/"):
+        if _answers(options, "/readyz") and _answers(options, "/") and _engine_listens(options):
             return
     say(f"Proue n’est pas encore prêt après {READY_S:g} s ; voyez {options.data_dir / 'log'}.")
 
@@ -216,6 +216,16 @@ def _answers(options: Options, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _engine_listens(options: Options) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(run_dir(options.data_dir) / "engine.sock"))
+        except OSError:
+            return False
+    return True
 
 
 def _welcome(options: Options, seconds: float) -> None:

@@ -4,19 +4,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from proue.config.demo.cast import ALLIANCE
 from proue.datasets import actions as datasets
 from proue.datasets import queries
-from proue.datasets.models import Dataset
 from proue.datasets.rules import LICENCES, Audience, Legal, PersonalData, Purpose, State, ThirdPartyIp, TitleOfRight
 from proue.institutions.access import Job, institution_for
 from proue.kernel.dataclass import DataClass
 from proue.knowledge import actions as knowledge
 from proue.knowledge.actions import NewDocument
 from proue.store.access import system
+
+if TYPE_CHECKING:
+    from proue.datasets.models import Dataset
 
 CORPUS = Path(__file__).parent / "corpus"
 SLUGS = {
@@ -96,7 +99,7 @@ def _shelve(uai: str, audience: Audience, held: list[Source], at: datetime) -> i
     return len(knowledge.add_documents(actor=Job(), dataset=dataset, documents=documents, at=at))
 
 
-def _dataset(uai: str, audience: Audience, held: list[Source], at: datetime) -> Dataset:
+def _dataset(uai: str, audience: Audience, held: list[Source], at: datetime) -> "Dataset":
     slug = f"{SLUGS[uai]}-{audience.value}"
     known = queries.dataset_by_slug(slug)
     if known is not None:
