@@ -72,10 +72,9 @@ def as_python(template: str, name: str) -> str:
 
 
 def update() -> None:
-    template = extracted()
     for locale in LOCALES:
         catalog = read(locale)
-        catalog.update(template, no_fuzzy_matching=True)
+        catalog.update(extracted(), no_fuzzy_matching=True)  # anew each time: it hands over its own messages
         catalog.obsolete.clear()
         if locale == "fr":
             _say_again(catalog)

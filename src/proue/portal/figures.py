@@ -47,6 +47,13 @@ def interval(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]
     )
 
 
+def bounds(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]) -> str:
+    """« entre 0,4 et 4,8 Wh », to stand under the value."""
+    unit, size = _unit(value, scale)
+    ends = [two_digits(Decimal(one) / size) for one in (low, high)]
+    return _("entre {low} et {high}{space}{unit}").format(low=ends[0], high=ends[1], space=NARROW, unit=unit)
+
+
 def _unit(value: int, scale: tuple[tuple[str, int], ...]) -> tuple[str, int]:
     if not value:
         return scale[2]  # nothing is said in the unit that people know

@@ -19,6 +19,7 @@ INLINE = re.compile(
 ITEM = re.compile(r"\s*[-*•]\s+(.*)")
 NUMBERED = re.compile(r"\s*\d{1,3}[.)]\s+(.*)")
 HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*")
+CITED = re.compile(r"»[ \u00a0]?\[\d{1,2}\]$")  # how our own engine ends a quote
 RULE = re.compile(r"\|?[ \t]*:?-{3,}.*")
 
 
@@ -36,8 +37,9 @@ Line = tuple[Bit, ...]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    kind: str  # paragraph | list | ordered | quote | heading | table
+    kind: str  # paragraph | list | ordered | quote | cited | heading | table
     lines: tuple[Line, ...] = ()
+    caption: tuple[Line, ...] = ()  # of a cited quote: where it comes from
     rows: tuple[tuple[Line, ...], ...] = ()  # of a table, its head first
     level: int = 0
 
@@ -111,7 +113,11 @@ def _blocks(group: list[str], links: Links) -> Iterator[Block]:
         yield Block("heading", (_bits(heading[2], links),), level=len(heading[1]))
         return
     kind = _kind(group[0])
-    if kind == "table" and len(group) > 1 and RULE.fullmatch(group[1].strip()):
+    last = next((number for number, line in enumerate(group) if CITED.search(line)), None)
+    if group[0].startswith("«") and last is not None:
+        lines = tuple(_bits(line, links) for line in group)
+        yield Block("cited", lines[: last + 1], lines[last + 1 :])
+    elif kind == "table" and len(group) > 1 and RULE.fullmatch(group[1].strip()):
         rows = [group[0], *group[2:]]
         yield Block("table", rows=tuple(tuple(_bits(cell, links) for cell in _cells(row)) for row in rows))
     elif kind in {"list", "ordered"}:

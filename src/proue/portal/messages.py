@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy as _
 
 from proue.kernel.refusal import Refusal
 
+MAX_DETAIL = 200
+
 SENTENCES: Mapping[str, Promise] = {
     "refused": _("Cette demande ne peut pas être satisfaite. Revenez en arrière et vérifiez ce que vous avez saisi."),
     "not_found": _("Cette page n’existe pas, ou elle ne vous est pas ouverte."),
@@ -40,6 +42,42 @@ SENTENCES: Mapping[str, Promise] = {
     "key.expiry_in_the_past": _("La date d’expiration est déjà passée. Choisissez un jour à venir."),
     "key.secret_too_weak": _("Ce secret est trop court ou mal formé. Laissez Proue en tirer un au hasard."),
     "key.already_held": _("Ce secret ouvre déjà un autre usage. Laissez Proue en tirer un nouveau."),
+    "budget.no_limit": _(
+        "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."
+    ),
+    "budget.limit_not_positive": _("La limite « {unit} » doit être un nombre plus grand que zéro."),
+    "dataset.no_legal_file": _(
+        "Aucun texte n’entre sans fiche juridique. Dites qui détient les droits, et sous quelle licence."
+    ),
+    "dataset.legal_file_incomplete": _("La fiche juridique est incomplète. Il manque : {missing}."),
+    "dataset.unknown_licence": _("La licence « {licence} » n’est pas connue ici. Choisissez-en une de la liste."),
+    "dataset.licence_forbids": _(
+        "La licence « {licence} » ne permet pas tout ce qui est accordé ({purposes}). "
+        "Retirez ces usages ou changez de licence."
+    ),
+    "dataset.audience_forbidden": _(
+        "La licence « {licence} » ou les données de ces textes ne permettent pas de les ouvrir à ce public. "
+        "Restreignez le public, ou complétez la fiche juridique."
+    ),
+    "dataset.not_from_here": _(
+        "L’état de cette collection ne permet pas cette action. Rechargez la page pour le voir."
+    ),
+    "dataset.bad_code": _(
+        "« {slug} » ne peut pas servir d’adresse : employez des minuscules, des chiffres, des tirets, des points."
+    ),
+    "dataset.reason_needed": _("Dites en une phrase pourquoi cette collection est retirée : le motif restera affiché."),
+    "dataset.already_received": _("Une collection porte déjà ce nom. Choisissez-en un autre, ou révisez la première."),
+    "document.empty": _("Ce document ne contient aucun texte. Vérifiez le fichier, puis recommencez."),
+    "document.too_long": _("Ce document dépasse {longest} signes. Coupez-le en plusieurs, puis recommencez."),
+    "document.not_from_here": _("L’état de ce document ne permet pas cette action. Rechargez la page pour le voir."),
+    "document.reason_needed": _("Dites en une phrase pourquoi ce document est retiré : le motif restera affiché."),
+    "citation.quote_not_found": _(
+        "Ces mots ne sont pas dans le passage. Une citation se reprend mot pour mot, ou ne se fait pas."
+    ),
+    "assistant.no_question": _("Aucune question n’a été posée. Écrivez-la, puis recommencez."),
+    "assistant.no_use": _(
+        "Aucun usage d’assistant ne vous est ouvert. La personne référente de votre établissement peut en déclarer un."
+    ),
     "key.already_revoked": _("Cette clé était déjà révoquée : elle n’ouvre plus rien."),
 }
 
@@ -47,7 +85,12 @@ SENTENCES: Mapping[str, Promise] = {
 def say(refusal: Refusal) -> str:
     """The sentence in the reader's language. Details that it does not name are never shown."""
     template = str(SENTENCES.get(refusal.code, SENTENCES["refused"]))
-    return template.format_map(_Blanks({name: str(value)[:200] for name, value in refusal.details.items()}))
+    return template.format_map(_Blanks({name: _shown(value) for name, value in refusal.details.items()}))
+
+
+def _shown(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else str(value)
+    return text[:MAX_DETAIL]
 
 
 class _Blanks(dict[str, str]):

@@ -1,5 +1,6 @@
 """A whole answer of the gateway, read with caution: whatever is not of the expected shape is left out."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from proue.portal.markdown import Block, Links, blocks
 
 MAX_ANSWER = 200_000
+SOURCES = re.compile(r"\n+Sources\n\[1\][\s\S]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ def read(body: Mapping[str, Any], endpoint: str, origins: Sequence[str]) -> Answ
 
 def without_sources(text: str, *, listed: bool) -> str:
     """The engine ends with its sources for programs that show text only; the page lists them itself."""
-    head, mark, _ = text.rpartition("\nSources")
-    return head if listed and mark else text
+    return SOURCES.sub("", text) if listed else text
 
 
 def _sources(message: Mapping[str, Any], links: Links) -> Iterator[Source]:
@@ -57,5 +58,7 @@ def _sources(message: Mapping[str, Any], links: Links) -> Iterator[Source]:
         if not href:
             continue
         number += 1
-        where = " · ".join(str(one[name]) for name in ("institution", "date") if one.get(name))
-        yield Source(number, href, str(one.get("title") or href), str(one.get("quote") or ""), where)
+        where = " · ".join(str(one[name]) for name in ("institution", "section", "date") if one.get(name))
+        quote = str(one.get("quote") or "")
+        already = quote in str(message.get("content") or "")
+        yield Source(number, href, str(one.get("title") or href), "" if already else quote, where)

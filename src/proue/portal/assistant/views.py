@@ -6,6 +6,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from proue.assistant.actions import open_session
+from proue.assistant.queries import use_for
 from proue.kernel.dataclass import DataClass
 from proue.portal.assistant import answer, gateway, routes
 from proue.portal.assistant.forms import MAX_QUESTION, AskForm
@@ -28,7 +30,7 @@ MEMBER_SUGGESTIONS = (
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: ActorRequest) -> HttpResponse:
-    use = supply.assistant_use_for(request.actor)
+    use = use_for(request.actor)
     if use is None:
         return render(request, "assistant/closed.html", status=503)
     grant = routes.grant_of(use)
@@ -90,16 +92,14 @@ def _choices(known: routes.Routes, grant: routes.Grant, classes: list[DataClass]
         "page_data": {
             "where": where,
             "words": {one.code: str(CLASSES[one]) for one in classes},
-            "order": [one.code for one in DataClass],
             "writers": [name for name, targets in known.items() if any(one.generative for one in targets)],
+            "order": [one.code for one in DataClass],
         },
     }
 
 
 def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
     """Without script: the gateway is asked from here, under the same session token a browser would get."""
-    from proue.assistant.actions import open_session
-
     session = open_session(actor=request.actor, at=request.at)
     try:
         body, endpoint = gateway.ask(
@@ -120,7 +120,5 @@ def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
 @require_POST
 def session(request: ActorRequest) -> JsonResponse:
     """A token for fifteen minutes: the page's script talks to the gateway with it, on this same address."""
-    from proue.assistant.actions import open_session
-
     opened = open_session(actor=request.actor, at=request.at)
     return JsonResponse({"token": opened.token, "expires_at": opened.expires_at.timestamp()})

@@ -1,5 +1,6 @@
 """The catalogue, its search, a document, and the page where a citation leads."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from proue.portal.words import LICENCE_TEXTS, LICENCES
 
 FOUND = 60  # documents that a search shows at most
 EXCERPT = 320
+ITEM_MARK = re.compile(r"^[-*] ")
 
 
 @require_safe
@@ -105,12 +107,19 @@ def _without_title(text: str, title: str) -> list[Any]:
     return found
 
 
+def _readable(text: str) -> str:
+    """The passage as people read it: without its heading (said above) and without the marks of Markdown."""
+    lines = [line for line in text.split("\n") if not HEADING.fullmatch(line)]
+    return "\n".join(ITEM_MARK.sub("• ", line) for line in lines).replace("**", "").lstrip("\n")
+
+
 @require_safe
 def citation(request: ActorRequest, id: UUID) -> HttpResponse:
     found = queries.citation_for(id)
     if found is None:
         raise NotFound("citation")
-    context = {"cited": found, "licence_text": LICENCE_TEXTS.get(found.licence, ""), "licences": LICENCES}
+    parts = {"before": _readable(found.before), "quote": _readable(found.quote), "after": _readable(found.after)}
+    context = {"cited": found, **parts, "licence_text": LICENCE_TEXTS.get(found.licence, ""), "licences": LICENCES}
     if found.withdrawn:
         return render(request, "commons/tombstone.html", context, status=HTTPStatus.GONE)
     return render(request, "commons/citation.html", context)

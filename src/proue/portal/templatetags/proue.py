@@ -135,6 +135,16 @@ def energy(value: int, low: int, high: int) -> str:
 
 
 @register.simple_tag
+def energy_bounds(value: int, low: int, high: int) -> str:
+    return figures.bounds(value, low, high, figures.ENERGY)
+
+
+@register.simple_tag
+def mass_bounds(value: int, low: int, high: int) -> str:
+    return figures.bounds(value, low, high, figures.MASS)
+
+
+@register.simple_tag
 def energy_wh(impact: Mapping[str, object]) -> str:
     """`usage.impacts.energy_wh` as the gateway gives it: watt-hours, with its interval. "" when it is not figures."""
     given = [impact.get(name) for name in ("value", "low", "high")]

@@ -62,6 +62,7 @@ function link(href, text, className) {
 }
 
 const INLINE = /\*\*([^*\n]+)\*\*|\[([^\]\n]+)\]\(([^()\s]+)\)|(https?:\/\/[^\s<>"')\]]+)|\[(\d{1,2})\]|`([^`\n]+)`/g;
+const CITED = /»[ \u00a0]?\[\d{1,2}\]$/; // how our own engine ends a quote
 const ITEM = /^\s*(?:[-*•]|\d{1,2}[.)])\s+(.*)$/;
 
 function addInline(parent, line, sources) {
@@ -81,6 +82,21 @@ function addInline(parent, line, sources) {
     }
   }
   if (at < line.length) parent.append(line.slice(at));
+}
+
+function citedQuote(lines, sources) {
+  const figure = element("figure", undefined, "cited");
+  const quote = figure.appendChild(element("blockquote"));
+  const last = lines.findIndex((line) => CITED.test(line));
+  lines.slice(0, last + 1).forEach((line, index) => {
+    if (index) quote.append(element("br"));
+    addInline(quote, line, sources);
+  });
+  if (last + 1 < lines.length) {
+    const caption = figure.appendChild(element("figcaption"));
+    for (const line of lines.slice(last + 1)) addInline(caption, `${line} `, sources);
+  }
+  return figure;
 }
 
 function blocks(text, sources) {
@@ -104,6 +120,8 @@ function blocks(text, sources) {
         quote.append(paragraph);
       }
       fragment.append(quote);
+    } else if (lines[0].startsWith("«") && lines.some((line) => CITED.test(line))) {
+      fragment.append(citedQuote(lines, sources));
     } else {
       const paragraph = element("p");
       const heading = lines.length === 1 && /^#{1,6} /.test(lines[0]);
@@ -119,10 +137,7 @@ function blocks(text, sources) {
 }
 
 // The engine ends with its sources for programs that show text only; the page lists them itself.
-function withoutSources(text, listed) {
-  const at = text.lastIndexOf("\nSources");
-  return listed && at > 0 ? text.slice(0, at) : text;
-}
+const SOURCES = /\n+Sources\n\[1\][\s\S]*$/;
 
 function readSources(message) {
   const cited = message.citations || (message.annotations || []).map((one) => one.url_citation || {});
@@ -154,7 +169,7 @@ function newExchange(asked) {
 }
 
 function showText(node, result) {
-  node.querySelector(".said").replaceChildren(blocks(withoutSources(result.text, result.sources.length > 0), result.sources));
+  node.querySelector(".said").replaceChildren(blocks(result.text.replace(SOURCES, ""), result.sources));
 }
 
 function showEnd(node, result) {
@@ -164,9 +179,9 @@ function showEnd(node, result) {
   list.replaceChildren(...result.sources.map((one) => {
     const item = element("li");
     item.append(link(one.href, one.title || one.href));
-    const where = [one.institution, one.date].filter(Boolean).join(" · ");
+    const where = [one.institution, one.section, one.date].filter(Boolean).join(" · ");
     if (where) item.append(" ", element("span", where, "faint"));
-    if (one.quote) item.append(element("blockquote", one.quote));
+    if (one.quote && !result.text.includes(one.quote)) item.append(element("blockquote", one.quote));
     return item;
   }));
   node.querySelector(".sources").hidden = !result.sources.length;
@@ -255,8 +270,8 @@ async function readWhole(answer, result) {
   result.impacts = body.usage && body.usage.impacts;
 }
 
-// Only to a model that writes, and only what was declared at most as delicate as what is asked now: the class of a
-// prompt is the highest of its parts.
+// Only to a model that writes: one that quotes would look for the earlier subject again. And only what was declared at
+// most as delicate as what is asked now: the class of a prompt is the highest of its parts.
 function earlier(result) {
   const messages = [];
   if (!data.writers.includes(result.model)) return messages;
