@@ -209,7 +209,7 @@ HOLDS: Mapping[Wanted, re.Pattern[str]] = {
 }
 HOLDING = 1.35
 LEANING = re.compile(
-    r"(?:Il|Elle|Ils|Elles|Ce|Cet|Cette|Ces|Cela|Celui-ci|Celle-ci|Ceux-ci|Y|En|Elle-même|Dans ce cas|À défaut|Sinon|"
+    r"(?:Il|Elle|Ils|Elles|Ce|Cet|Cette|Ces|Cela|Celui-ci|Celle-ci|Ceux-ci|Dans ce cas|À défaut|Sinon|"
     r"Toutefois|Cependant|Ensuite|Puis)\b"
 )
 
