@@ -169,7 +169,10 @@ def test_kill_everything_then_start_again(fresh):
 def test_a_child_that_dies_is_started_again(fresh):
     up = fresh().start().wait_ready()
     found = subprocess.run(
-        ["pgrep", "-f", "--parent", str(up.process.pid), "proue.gateway"], capture_output=True, text=True, check=False
+        ["pgrep", "-f", "--parent", str(up.process.pid), "proue.config.cli gateway"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     pid = int(found.stdout.split()[0])
     os.kill(pid, signal.SIGKILL)

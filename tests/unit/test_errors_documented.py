@@ -11,8 +11,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 HEAD = """# Errors of the gateway
 
 Every error under `/v1` has the shape of OpenAI's: `{"error": {"message", "type", "code", "param"}}`. `code` is stable.
-The message is French, or English when `Accept-Language` prefers it. `x-should-retry: false` marks a definitive refusal;
-what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream, without `[DONE]`.
+The message is French, or English when `Accept-Language` prefers it. `x-should-retry: false` marks a definitive
+refusal; what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream,
+without `[DONE]`.
 
 | code | status | français | English |
 |---|---|---|---|
@@ -20,7 +21,8 @@ what may pass later carries `retry-after-ms`. After the first byte of a stream a
 
 
 def page() -> str:
-    rows = (f"| `{code}` | {one.status} | {one.french} | {one.english} |" for code, one in sorted(SENTENCES.items()))
+    known = sorted(SENTENCES.items())
+    rows = (f"| `{code}` | {one.status} | {one.french} | {one.english} |" for code, one in known)
     return HEAD + "\n".join(rows) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The portal and the extractive engine: two ASGI applications on unix sockets, each in its own process."""
 
 import os
+import warnings
 from typing import Literal
 
 import uvicorn
@@ -19,6 +20,8 @@ def socket_path(name: Literal["portal", "engine"]) -> str:
 
 def serve(name: Literal["portal", "engine"], *, workers: int) -> None:
     """Only the gateway, under our own account, reaches these sockets."""
+    # WhiteNoise hands over small files as synchronous iterators; Django says so at each start.
+    warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
     with database():
         os.umask(0o077)
         (env.data_dir() / "static").mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
