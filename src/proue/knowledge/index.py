@@ -126,7 +126,7 @@ class ScopeIndex:
         for batch in _batches(ids.iterator(), DOCUMENTS_AT_A_TIME):
             if self.known:
                 for id in batch:
-                    writer.delete_documents("document", str(id))
+                    writer.delete_documents_by_term("document", str(id))
             for document in _entries(batch):
                 writer.add_document(document)
         writer.commit()
