@@ -412,11 +412,12 @@ def test_a_client_gone_inside_a_stream_cuts_the_engine_at_once(gateway, engine, 
     assert usage.tokens_out >= 1
 
 
+@pytest.mark.parametrize("size", [1, 300_000, 3_000_000])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_client_gone_while_the_engine_thinks_cuts_it_at_once(gateway, engine, counted, streamed):
+def test_a_client_gone_while_the_engine_thinks_cuts_it_at_once(gateway, engine, counted, streamed, size):
     engine.behave = silent
     begun = time.monotonic()
-    leave(gateway.port, {**QUESTION, "stream": streamed})
+    leave(gateway.port, {**QUESTION, "stream": streamed, "user": "x" * size})
     assert engine.last.cut.wait(0.3), "long before the limit on the first byte"
     assert time.monotonic() - begun < 0.55
     assert counted()[0].outcome == "client_gone"
@@ -578,3 +579,25 @@ def _until_refused(connection) -> None:
         if answered.status == 503:
             return
     raise AssertionError("the journal never filled")
+
+
+def test_what_all_requests_hold_together_is_bounded(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"memory_bytes": 3 * MB, "first_byte_s": 5})
+    big = {**QUESTION, "user": "x" * 2 * MB}
+    engine.behave = silent
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as held:
+        held.sendall(
+            request("POST", "/v1/chat/completions", json.dumps(big).encode(), {"authorization": f"Bearer {KEY}"})
+        )
+        time.sleep(0.2)
+        engine.behave = world.whole
+        refused = post(gateway.port, big)
+        assert (refused.status, refused.code) == (503, "gateway.busy")
+        assert post(gateway.port).status == 200, "small ones still pass"
+    time.sleep(0.2)
+    assert post(gateway.port, big).status == 200, "what was held is given back"
+    engine.behave = says(answer(b'{"a":"' + b"x" * 4 * MB + b'"}'))
+    assert post(gateway.port).code == "gateway.busy"
+    engine.behave = world.whole
+    assert post(gateway.port, big).status == 200

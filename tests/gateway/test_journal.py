@@ -196,3 +196,17 @@ def test_a_clean_end_keeps_what_was_not_shipped(spool):
     book.end()
     assert len(spool.left()) == 1
     assert left_behind(spool.left()) == {}
+
+
+def test_a_record_that_the_disk_refuses_is_found_again_by_the_next_process(book, spool, monkeypatch):
+    one = usage()
+    ticket = book.open(one)
+
+    def broken(handle, data, offset):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(GatewayError, match=r"journal\.full"):
+        patch.setattr(os, "pwrite", broken)
+        book.close(ticket, one)
+    assert book.in_flight == 1
+    assert left_behind(spool.left()) == {one.id: one}

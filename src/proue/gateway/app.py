@@ -13,10 +13,10 @@ import msgspec
 from proue.gateway import auth, errors, portal
 from proue.gateway import body as bodies
 from proue.gateway.errors import Answer, GatewayError
-from proue.gateway.logs import AccessLog
+from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
 from proue.gateway.relay import Exchange, Means, admit
-from proue.gateway.request import Gone, Receive, Request, Scope
+from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
 from proue.gateway.settings import Settings
 from proue.gateway.snapshot import Source
@@ -60,6 +60,7 @@ class App:
         self._means = means
         self._access = access
         self._gauges = gauges
+        self._memory = Memory(settings.limits.memory_bytes)
         self._portal = portal.Portal(settings, means.upstreams)
         self._session_key = token.token_key(settings.secret_key, token.Session)
         self._own: dict[str, Callable[[Request, Scope], Coroutine[Any, Any, Answer]]] = {
@@ -70,7 +71,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         usage_id = uuid7()
-        request = Request(scope, receive, send, request_id=str(usage_id))
+        request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)
         raw = scope["raw_path"].decode("latin-1")
         operation = OPERATIONS.get(raw)
         if operation is not None:
@@ -107,6 +108,7 @@ class App:
                 request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
         finally:
             metrics.in_flight -= 1
+            request.end()
             metrics.request(operation, status, outcome, time.monotonic() - started)
             if self._access.enabled:
                 self._engine_line(request, status, outcome, started, exchange)
@@ -189,30 +191,25 @@ class App:
     def _engine_line(
         self, request: Request, status: int, outcome: str, started: float, exchange: Exchange | None
     ) -> None:
-        line = self._common(request, status, started)
-        line["outcome"] = outcome
+        line = _line(request, status, started)
+        line.outcome = outcome
         if exchange is not None:
-            line |= exchange.names()
+            exchange.name(line)
         self._access.add(line)
 
     def _line(self, request: Request, status: int, started: float, *, path: str) -> None:
         if self._access.enabled:
-            self._access.add({**self._common(request, status, started), "path": path[:PATH_MAX]})
-
-    @staticmethod
-    def _common(request: Request, status: int, started: float) -> dict[str, Any]:
-        return {
-            "at": time.time(),
-            "level": "info",
-            "logger": "proue.access",
-            "request_id": request.id,
-            "method": request.method,
-            "status": status,
-            "ms": round((time.monotonic() - started) * 1000, 3),
-        }
+            line = _line(request, status, started)
+            line.path = path[:PATH_MAX]
+            self._access.add(line)
 
 
 PATH_MAX = 200
+
+
+def _line(request: Request, status: int, started: float) -> Line:
+    ms = round((time.monotonic() - started) * 1000, 3)
+    return Line(time.time(), request.id, request.method, status, ms)
 
 
 def _only(request: Request, method: str) -> None:

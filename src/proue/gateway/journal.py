@@ -158,9 +158,10 @@ class Journal:
             self._write(record)
 
     def close(self, ticket: Ticket, usage: Usage) -> None:
+        """When the disk itself fails, the ticket stays open: the next process makes it `interrupted`."""
+        self._write(frame(CLOSED, wire.encode(usage)))
         self._tickets.discard(ticket)
         ticket.segment.open.discard(ticket)
-        self._write(frame(CLOSED, wire.encode(usage)))
 
     def _write(self, record: bytes) -> None:
         current = self._current

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -37,6 +36,23 @@ def configure(level: str) -> None:
     logging.getLogger("uvicorn.error").setLevel("ERROR")
 
 
+class Line(msgspec.Struct, omit_defaults=True, tag_field="logger", tag="proue.access"):
+    """One request. No body, no key, no person."""
+
+    at: float
+    request_id: str
+    method: str
+    status: int
+    ms: float
+    path: str = ""
+    outcome: str = ""
+    use: str = ""
+    model: str = ""
+    endpoint: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 class AccessLog:
     def __init__(self, *, enabled: bool, limit: int, handle: int = 2) -> None:
         self.enabled = enabled
@@ -52,7 +68,7 @@ class AccessLog:
         if enabled:
             self._thread.start()
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: Line) -> None:
         data = self._encode(line)
         with self._lock:
             if self._size + len(data) > self._limit:

@@ -15,6 +15,7 @@ from proue.gateway import errors, meter, route
 from proue.gateway.body import Asked
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Ticket
+from proue.gateway.logs import Line
 from proue.gateway.meter import Counts
 from proue.gateway.metrics import Metrics
 from proue.gateway.request import Gone, Request
@@ -74,6 +75,11 @@ def admit(
 class Exchange:
     """The state of one admitted request."""
 
+    __slots__ = (
+        "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
+        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_snapshot", "_wanted", "status", "target",
+    )  # fmt: skip
+
     def __init__(
         self, means: Means, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation,
         admitted: Admit, usage_id: UUID,
@@ -85,7 +91,7 @@ class Exchange:
         self._asked = asked
         self._operation = operation
         self._wanted = request.headers.get(b"x-proue-data-class")
-        self._admitted = admitted
+        self._settle(admitted)
         self._id = usage_id
         self._opened = time.monotonic()
         self._deadline = self._opened + means.limits.total_s
@@ -97,24 +103,19 @@ class Exchange:
         self._begun = False  # our status has been sent
         self.status = 0
 
-    @property
-    def target(self) -> Target:
-        target = self._admitted.target
+    def _settle(self, admitted: Admit) -> None:
+        """On an endpoint, until it fails."""
+        target = admitted.target
         assert isinstance(target, Target)
-        return target
+        self._admitted, self.target = admitted, target
 
     @property
     def outcome(self) -> str:
         return self._outcome.value
 
-    def names(self) -> dict[str, object]:
-        return {
-            "use": self._grant.use,
-            "model": self._asked.model,
-            "endpoint": self.target.endpoint,
-            "tokens_in": self._counts.tokens_in,
-            "tokens_out": self._counts.tokens_out,
-        }
+    def name(self, line: Line) -> None:
+        line.use, line.model, line.endpoint = self._grant.use, self._asked.model, self.target.endpoint
+        line.tokens_in, line.tokens_out = self._counts.tokens_in, self._counts.tokens_out
 
     async def run(self) -> None:
         ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
@@ -153,7 +154,7 @@ class Exchange:
             except (Unreachable, Misconfigured) as error:
                 log.warning("endpoint %s: %s", self.target.endpoint, error or "no answer")
                 tried |= {self.target.endpoint}
-                self._admitted = self._again(tried, error)
+                self._settle(self._again(tried, error))
 
     def _again(self, tried: frozenset[str], last: Exception) -> Admit:
         try:
@@ -293,11 +294,14 @@ class Exchange:
         return meter.splice(answer, fields, usage, self._impacts(usage))
 
     async def _read_whole(self, connection: Connection, limit: int) -> bytes:
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         while block := await connection.read(self._left(self._means.limits.idle_s)):
             size += len(block)
             if size > limit:
                 raise GatewayError("upstream.too_large")
+            if parts:  # the first block is what the connection had; the rest is what we gather
+                self._request.hold(len(block))
             parts.append(block)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

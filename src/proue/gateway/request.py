@@ -22,14 +22,34 @@ READ_HEADERS = frozenset(
 )  # fmt: skip
 
 
+class Memory:
+    """What all requests hold together: thousands of clients, each within its own bound, are bounded too."""
+
+    __slots__ = ("_limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        if self.used + size > self._limit:
+            raise GatewayError("gateway.busy")
+        self.used += size
+
+    def give(self, size: int) -> None:
+        self.used -= size
+
+
 class Gone(Exception):
     """The client left before its request was whole."""
 
 
 class Request:
-    __slots__ = ("headers", "id", "link", "method", "path", "receive", "send", "started")
+    __slots__ = ("_held", "_memory", "headers", "id", "link", "method", "path", "receive", "send")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str, memory: Memory) -> None:
+        self._memory = memory
+        self._held = 0
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Mapping[bytes, str] = {
@@ -44,6 +64,15 @@ class Request:
     @property
     def english(self) -> bool:
         return prefers_english(self.headers.get(b"accept-language", ""))
+
+    def hold(self, size: int) -> None:
+        """Raises GatewayError gateway.busy. What is held is given back by `end`."""
+        self._memory.take(size)
+        self._held += size
+
+    def end(self) -> None:
+        self._memory.give(self._held)
+        self._held = 0
 
     async def body(self, *, limit: int, seconds: float) -> bytes:
         """The whole body. Refused by its announced length before a byte of it is kept. Raises Gone, GatewayError."""
@@ -72,6 +101,7 @@ class Request:
             size += len(message["body"])
             if size > limit:
                 raise GatewayError("request.too_large", limit=limit // MB)
+            self.hold(len(message["body"]))
             parts.append(message["body"])
             more = message.get("more_body", False)
         return b"".join(parts)

@@ -84,6 +84,8 @@ class Door(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        if not self.pipeline:  # uvicorn pauses within a large body, and a paused socket never says that it closed
+            self.flow.resume_reading()
         if self.cycle.response_complete and not self.cycle.keep_alive:
             self.transport.close()  # `respond` lingered for this
 

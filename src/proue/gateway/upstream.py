@@ -144,12 +144,13 @@ class Connection(asyncio.Protocol):
 
     async def head(self, seconds: float) -> None:
         """Returns when the status and the headers are known."""
-        await self._until(lambda: self.head_done, seconds)
+        if not self.head_done:
+            await self._until(self._headed, seconds)
 
     async def read(self, seconds: float) -> bytes:
         """The next bytes of the body as they came; nothing at its end."""
         if not self._blocks and not self.complete:
-            await self._until(lambda: bool(self._blocks) or self.complete, seconds)
+            await self._until(self._moved, seconds)
         elif self._gone:
             raise ClientGone
         block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
@@ -159,6 +160,12 @@ class Connection(asyncio.Protocol):
             self._reading_paused = False
             self.transport.resume_reading()
         return block
+
+    def _headed(self) -> bool:
+        return self.head_done
+
+    def _moved(self) -> bool:
+        return self.complete or bool(self._blocks)
 
     async def _until(self, ready: Callable[[], bool], seconds: float) -> None:
         timer: asyncio.TimerHandle | None = None
