@@ -6,7 +6,10 @@ class ProueConfig(AppConfig):
     label = "config"
 
     def ready(self) -> None:
+        from proue.api.errors import say_with
         from proue.config.reactions import REACTIONS
         from proue.ledger.actions import react_with
+        from proue.portal.messages import say
 
         react_with(REACTIONS)
+        say_with(say)

@@ -1,10 +1,15 @@
 """Pages in both languages, then what has no language. `/v1` is the gateway's and never comes here."""
 
 from django.conf.urls.i18n import i18n_patterns
+from django.urls import include, path
 
 from proue.portal import urls as portal
 
-urlpatterns = [*portal.plain, *i18n_patterns(*portal.pages, prefix_default_language=False)]
+urlpatterns = [
+    path("api/", include("proue.api.urls")),
+    *portal.plain,
+    *i18n_patterns(*portal.pages, prefix_default_language=False),
+]
 
 handler400 = "proue.portal.errors.bad_request"
 handler403 = "proue.portal.errors.forbidden"
