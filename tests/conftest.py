@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import database
+
+# A loaded machine is slow, and says nothing of the property.
+settings.register_profile("proue", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("proue")
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 

@@ -145,15 +145,19 @@ def home(data_dir: Path) -> Path:
     return data_dir / "postgres"
 
 
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # a backend that had done its work
+            os.kill(pid, number)
+
+
 def kill_everything(supervisor: Supervisor, data_dir: Path) -> None:
     """As a power cut would: nobody gets a last word."""
     found = holders.holders(home(data_dir))
     assert found
-    for pid in found:
-        os.kill(pid, signal.SIGSTOP)
+    _signal(found, signal.SIGSTOP)
     supervisor.kill()
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
+    _signal(found, signal.SIGKILL)
     until(lambda: not holders.holders(home(data_dir)))
 
 

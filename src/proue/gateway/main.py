@@ -181,4 +181,5 @@ def _stop_workers(workers: Sequence["subprocess.Popen[bytes]"]) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    return max((abs(process.returncode) for process in workers), default=0)
+    # One that had not yet said how it wants to end was ended by the signal itself.
+    return max((abs(process.returncode) for process in workers if process.returncode != -signal.SIGTERM), default=0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from proue.config.postgres import bootstrap, holders, lock, trouble
-from proue.config.postgres.lock import Lock
+from proue.config.postgres.lock import Guests, Lock
 from proue.config.postgres.paths import (
     SOCKET_FILE,
     SUPERUSER,
@@ -209,21 +209,39 @@ def _serves(connection: psycopg.Connection, paths: Paths) -> bool:
 
 @contextlib.contextmanager
 def ensure(data_dir: Path, *, major: int | None = None) -> Iterator[Urls]:
-    """A database for the length of a command: the one that runs, else one started and stopped here."""
-    deadline = time.monotonic() + ENSURE_S
-    while True:
-        found = attach(data_dir)
-        if found is not None:
-            yield found
+    """A database for the length of a command: the one that runs, else one started and stopped here.
+
+    Several commands may use the one that the first of them started: it is stopped when the last has done.
+    """
+    with guarded(data_dir):
+        make_data_dir(data_dir)
+        guests = Guests(Paths(data_dir.absolute()).guests)
+    try:
+        running = _join_or_start(data_dir, major, guests)
+        if not isinstance(running, Running):
+            yield running
             return
         try:
-            running = Cluster(data_dir, major=major).start()
+            yield running.urls
+        finally:
+            guests.wait_until_alone()
+            running.stop()
+    finally:
+        guests.close()
+
+
+def _join_or_start(data_dir: Path, major: int | None, guests: Guests) -> Urls | Running:
+    deadline = time.monotonic() + ENSURE_S
+    while True:
+        guests.enter()  # before asking who is there: a lender that is leaving is gone when this returns
+        found = attach(data_dir)
+        if found is not None:
+            return found
+        guests.leave()
+        try:
+            return Cluster(data_dir, major=major).start()
         except AlreadyRunning:
             # Another command is starting it, or stopping it: soon it will answer, or be free.
             if time.monotonic() > deadline:
                 raise
             time.sleep(ENSURE_POLL_S)
-            continue
-        with running:
-            yield running.urls
-        return

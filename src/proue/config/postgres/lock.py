@@ -43,6 +43,26 @@ class Lock:
             self._handle = None
 
 
+class Guests:
+    """Who uses a borrowed server: guests share the lock; whoever lent it waits to be alone before stopping it."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def enter(self) -> None:
+        """Waits while a lender is stopping its server."""
+        fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+    def wait_until_alone(self) -> None:
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
 def is_free(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)

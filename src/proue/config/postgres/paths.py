@@ -57,6 +57,10 @@ class Paths:
         return self.data_dir / "postgres.lock"
 
     @property
+    def guests(self) -> Path:
+        return self.data_dir / "postgres.guests"
+
+    @property
     def log(self) -> Path:
         return self.data_dir / "log" / "postgres.log"
 
