@@ -350,7 +350,7 @@ def chosen(hits: Sequence[Scored]) -> list[int]:
 
 ENGLISH_WORDS = _words(
     "the is are what how when where who which do does can could i my me to of for in on at and a an with from have "
-    "has please tell much many should would it if not you your there"
+    "has please tell hello hi hey thanks thank much many should would it if not you your there"
 )
 FRENCH_WORDS = _words(
     "le la les un une des du de et est sont quel quelle quels quelles comment quand où qui que quoi je mon ma mes j l "

@@ -151,10 +151,13 @@ class _Asked:
                 unknown.append(lexeme)
         return cls(weights, boosts, tuple(unknown))
 
+    @property
+    def telling(self) -> bool:
+        return any(lexeme not in analysis.weak_lexemes() for lexeme in self.weights)
+
     def less(self, lexemes: frozenset[str]) -> "_Asked":
-        """Without these, unless nothing would be left."""
         kept = {lexeme: weight for lexeme, weight in self.weights.items() if lexeme not in lexemes}
-        return replace(self, weights=kept) if kept else self
+        return replace(self, weights=kept)
 
 
 def _corrected(lexeme: str, searchers: Sequence[tantivy.Searcher]) -> tuple[int, str]:
@@ -227,7 +230,11 @@ def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, hom
     names = {row["uai"]: analysis.telling_name(row["institution"]) for row, _, _ in held}
     named = {uai for uai, name in names.items() if name and name <= asked.weights.keys()}
     subject = asked.less(frozenset().union(*(names[uai] for uai in named)))
-    hits = [_hit(row, bag, length / mean, subject) for row, bag, length in held]
+    if subject.telling:
+        hits = [_hit(row, bag, length / mean, subject) for row, bag, length in held]
+    else:  # only a name was given: its texts are found, and none of them answers
+        hits = [_hit(row, bag, length / mean, asked) for row, bag, length in held]
+        hits = [replace(hit, coverage=0.0, evidence=0.0, matched=()) for hit in hits]
     best = max(hit.score for hit in hits)
     letters = analysis.trigrams(question)
     hits = [_finished(hit, best, letters, named or {home}, NOT_NAMED if named else 1 / HOME) for hit in hits]

@@ -28,7 +28,9 @@ def two_digits(value: Decimal) -> str:
     """1234 → 1 200 ; 0,01234 → 0,012 ; 0 → 0."""
     if not value:
         return "0"
-    rounded = value.quantize(Decimal(1).scaleb(value.adjusted() - 1), rounding=ROUND_HALF_UP)
+    rounded = value
+    for _again in range(2):  # 9,96 becomes 10,0 and then 10
+        rounded = rounded.quantize(Decimal(1).scaleb(rounded.adjusted() - 1), rounding=ROUND_HALF_UP)
     places = max(-int(rounded.as_tuple().exponent), 0)
     return format_decimal(rounded, format="#,##0." + "0" * places if places else "#,##0", locale=language())
 

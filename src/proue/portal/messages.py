@@ -35,6 +35,9 @@ SENTENCES: Mapping[str, Promise] = {
         "sans mot de passe."
     ),
     "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
+    "model.bad_shape": _(
+        "Les paramètres et les experts d’un modèle sont positifs, et ceux qui sont actifs ne dépassent pas le total."
+    ),
     "use.ceiling_below_class": _(
         "Le plafond de cet usage est sous sa propre classe de données. Relevez le plafond ou abaissez la classe."
     ),

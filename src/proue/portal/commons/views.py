@@ -110,7 +110,7 @@ def _without_title(text: str, title: str) -> list[Any]:
 def _readable(text: str) -> str:
     """The passage as people read it: without its heading (said above) and without the marks of Markdown."""
     lines = [line for line in text.split("\n") if not HEADING.fullmatch(line)]
-    return "\n".join(ITEM_MARK.sub("• ", line) for line in lines).replace("**", "").lstrip("\n")
+    return "\n".join(ITEM_MARK.sub("• ", line) for line in lines).replace("**", "")
 
 
 @require_safe
@@ -118,7 +118,11 @@ def citation(request: ActorRequest, id: UUID) -> HttpResponse:
     found = queries.citation_for(id)
     if found is None:
         raise NotFound("citation")
-    parts = {"before": _readable(found.before), "quote": _readable(found.quote), "after": _readable(found.after)}
+    parts = {
+        "before": _readable(found.before).lstrip("\n"),
+        "quote": _readable(found.quote),
+        "after": _readable(found.after),
+    }
     context = {"cited": found, **parts, "licence_text": LICENCE_TEXTS.get(found.licence, ""), "licences": LICENCES}
     if found.withdrawn:
         return render(request, "commons/tombstone.html", context, status=HTTPStatus.GONE)
