@@ -78,7 +78,7 @@ def _months(today: date) -> list[date]:
     found = [today.replace(day=1)]
     while len(found) < MONTHS_SHOWN:
         found.append((found[-1] - timedelta(days=1)).replace(day=1))
-    return found
+    return [one for one in found if one.year >= FIRST_YEAR]
 
 
 def _export(month: date, lines: dict[str, list[metering.Line]]) -> HttpResponse:

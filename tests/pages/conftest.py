@@ -1,0 +1,99 @@
+"""The demonstration world, built once a file by the product's own actions, and people of each role in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import translation
+
+from tests import database
+
+CLIENT_ADDRESS = "192.0.2.7"
+
+
+@dataclass
+class Site:
+    people: dict[str, object] = field(default_factory=dict)
+    citation: object = None
+    key: object = None
+    foreign_key: object = None
+
+    def client(self, role: str = "visitor", **options: object) -> Client:
+        """A browser behind the gateway, signed in as `role`."""
+        client = Client(HTTP_X_FORWARDED_FOR=CLIENT_ADDRESS, HTTP_X_REQUEST_ID="test-request-1", **options)
+        if role != "visitor":
+            client.force_login(self.people[role])
+        return client
+
+
+# role of the tests → account of the demonstration
+PEOPLE = {
+    "student": "etudiante@deux-rives.example",
+    "teacher": "enseignant@deux-rives.example",
+    "referent": "referente@deux-rives.example",
+    "dpo": "dpo@deux-rives.example",
+    "stranger": "referent@haute-brume.example",
+    "operator": "exploitation@alliance.example",
+}
+
+
+@pytest.fixture(autouse=True)
+def french() -> None:
+    """A request leaves its language behind in the thread, and `reverse` would follow it."""
+    translation.activate("fr")
+
+
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, django_db_blocker: object) -> Iterator[Site]:
+    from django.db import connections
+
+    from proue.knowledge import index
+
+    index.forget()  # another world's, in this very process
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        try:
+            yield _build()
+        finally:
+            for connection in connections.all(initialized_only=True):
+                connection.close()
+            database.clean()
+
+
+def _build() -> Site:
+    from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
+    from proue.config.demo import world
+    from proue.config.prepare import declare_own_engine
+    from proue.institutions import queries
+    from proue.institutions.access import Job
+    from proue.kernel.clock import utc_now
+    from proue.knowledge import actions as knowledge
+    from proue.knowledge.models import Document, Passage
+    from proue.store.access import system
+    from proue.store.rules import PUBLIC
+    from proue.supply import actions as supply
+    from proue.supply.queries import use_by_code
+
+    at = utc_now()
+    with system("apply"):
+        declare_own_engine(at=at)
+    world.build(at=at)
+    site = Site()
+    with system("demo"):
+        site.people = {role: queries.person_by_email(email) for role, email in PEOPLE.items()}
+        for role in ("dpo", "stranger", "operator"):  # the referent has no second factor: she is the one kept out
+            TOTP.activate(site.people[role], generate_totp_secret())
+        own, foreign = use_by_code("assistance-scolarite"), use_by_code("assistant-haute-brume")
+        made = {"actor": Job(), "at": at, "expires_at": at + timedelta(days=30)}
+        site.key = supply.create_key(use=own, name="clé de l’enseignant", person=site.people["teacher"], **made).key
+        site.foreign_key = supply.create_key(use=foreign, name="clé d’ailleurs", **made).key
+        document = Document.objects.get(slug="deux-rives-cesure", scope_id=PUBLIC)
+        passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
+        words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
+        (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
+    return site

@@ -1,0 +1,124 @@
+"""Every address of the portal, for every role, with every method: a new address without a row fails."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import pytest
+from django.urls import URLPattern, URLResolver, reverse
+
+from proue.portal import urls
+from proue.portal.middleware import WITHOUT_SECOND_FACTOR
+
+ROLES = ("visitor", "student", "teacher", "dpo", "stranger")
+SAFE_ONLY = (405, 405, 405, 405, 405)
+EVERYONE = (200, 200, 200, 200, 200)
+TO_SIGN_IN = (302, 302, 302, 302, 302)
+
+# name → statuses of an empty GET and an empty POST, by ROLES. The stranger is another institution's referent.
+MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
+    "theme": (SAFE_ONLY, (303, 303, 303, 303, 303)),
+    "assistant_session": (SAFE_ONLY, EVERYONE),
+    "robots": (EVERYONE, SAFE_ONLY),
+    "home": (EVERYONE, SAFE_ONLY),
+    "accessibility": (EVERYONE, SAFE_ONLY),
+    "legal": (EVERYONE, SAFE_ONLY),
+    "account_home": ((302, 200, 200, 200, 200), SAFE_ONLY),
+    "account_login": ((200, 302, 302, 302, 302), (200, 302, 302, 302, 302)),
+    "account_logout": ((302, 200, 200, 200, 200), TO_SIGN_IN),
+    "account_inactive": (EVERYONE, SAFE_ONLY),
+    "account_reauthenticate": ((302, 200, 200, 200, 200), (302, 200, 200, 200, 200)),
+    "account_change_password": ((302, 200, 200, 200, 200), (302, 200, 200, 200, 200)),
+    "mfa_index": ((302, 200, 200, 200, 200), (302, 405, 405, 405, 405)),
+    "mfa_authenticate": (TO_SIGN_IN, TO_SIGN_IN),  # only in the middle of a sign-in
+    "mfa_reauthenticate": ((302, 302, 302, 200, 200), (302, 302, 302, 200, 200)),
+    "mfa_activate_totp": (TO_SIGN_IN, TO_SIGN_IN),  # the password again, first
+    "mfa_deactivate_totp": ((302, 404, 404, 302, 302), (302, 404, 404, 302, 302)),
+    "mfa_view_recovery_codes": ((302, 404, 404, 404, 404), (302, 405, 405, 405, 405)),
+    "mfa_generate_recovery_codes": (TO_SIGN_IN, TO_SIGN_IN),
+    "models": (EVERYONE, SAFE_ONLY),
+    "assistant": (EVERYONE, (400, 400, 400, 400, 400)),
+    "commons": (EVERYONE, SAFE_ONLY),
+    "document": (EVERYONE, SAFE_ONLY),
+    "citation": (EVERYONE, SAFE_ONLY),
+    "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
+    "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
+    "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
+    "revoke_key": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
+    "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
+    "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
+}
+# The referent has no second factor and this is not the demonstration: these pages only are open to her.
+OPEN_WITHOUT = {
+    "account_home", "account_login", "account_logout", "account_inactive", "account_reauthenticate",
+    "account_change_password", "mfa_index", "mfa_activate_totp", "mfa_authenticate", "mfa_reauthenticate",
+    "theme", "accessibility", "legal",
+}  # fmt: skip
+
+
+def names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from names(pattern.url_patterns)
+        else:
+            yield str(pattern.name)
+
+
+def address(site, name: str) -> str:
+    given = {
+        "document": {"slug": "deux-rives-cesure"},
+        "citation": {"id": site.citation.pk},
+        "revoke_key": {"id": site.key.pk},
+    }
+    return reverse(name, kwargs=given.get(name))
+
+
+def test_every_address_has_a_row():
+    assert sorted(names([*urls.plain, *urls.pages])) == sorted(MATRIX)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_reading(site, name):
+    expected = dict(zip(ROLES, MATRIX[name][0], strict=True))
+    assert {role: site.client(role).get(address(site, name)).status_code for role in ROLES} == expected
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_posting_nothing(site, name):
+    expected = dict(zip(ROLES, MATRIX[name][1], strict=True))
+    assert {role: site.client(role).post(address(site, name)).status_code for role in ROLES} == expected
+
+
+def test_an_administrator_without_second_factor_sees_only_her_account(site):
+    assert WITHOUT_SECOND_FACTOR == OPEN_WITHOUT
+    client = site.client("referent")
+    for name, method in product(sorted(set(MATRIX) - OPEN_WITHOUT), ("get", "post")):
+        answer = getattr(client, method)(address(site, name))
+        assert (answer.status_code, answer.headers["Location"]) == (302, reverse("mfa_index")), name
+    for name in ("account_home", "account_change_password", "mfa_index", "legal"):
+        assert client.get(address(site, name)).status_code == 200, name
+    assert client.get("/api/keys").json()["error"]["code"] == "person.second_factor_needed"
+
+
+def test_the_demonstration_lets_her_in_and_says_so(site, settings):
+    settings.DEMO = True
+    page = site.client("referent").get(reverse("people"))
+    assert page.status_code == 200
+    assert "Second facteur exigé hors démonstration" in page.content.decode()
+    assert "Second facteur exigé" not in site.client("dpo").get(reverse("usage")).content.decode()
+
+
+@pytest.mark.parametrize("name", ["revoke_key"])
+def test_what_is_another_s_is_not_there(site, name):
+    """The same page, to the letter, for what does not exist and for what is not yours."""
+    client = site.client("teacher")
+    mine = client.get(reverse(name, kwargs={"id": site.foreign_key.pk}))
+    nobody = client.get(reverse(name, kwargs={"id": "01900000-0000-7000-8000-000000000000"}))
+    assert mine.status_code == nobody.status_code == 404
+    assert masked(mine) == masked(nobody)
+
+
+def masked(answer) -> str:
+    import re
+
+    text = answer.content.decode()
+    return re.sub(r'(nonce|value|href|data-owner)="[^"]*"', "", text)
