@@ -90,7 +90,17 @@ def verdict(kept: bool) -> str:
     return "kept" if kept else "**missed**"
 
 
+QUIET = 0.5
+
+
+def company(load: float) -> str:
+    if load < QUIET:
+        return f"Nothing else ran (load average {load:.2f} at the start)."
+    return f"**Something else ran** (load average {load:.2f} at the start): these figures say little."
+
+
 def report(seconds: int) -> tuple[str, bool]:
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="proue-bench-") as directory:
         root = Path(directory)
         root.chmod(0o755)
@@ -121,7 +131,7 @@ def report(seconds: int) -> tuple[str, bool]:
     ]  # fmt: skip
     text = [
         f"Machine: {machine()}. The system under test has one core, the load and the mock engine the other.",
-        f"Median of {ROUNDS} rounds of {seconds} s; no answer was anything but a 200.",
+        f"Median of {ROUNDS} rounds of {seconds} s; no answer was anything but a 200. {company(before)}",
         "",
         "### Whole answers",
         "",

@@ -30,6 +30,7 @@ done = function(summary, latency, requests)
     summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
 end
 """
+STREAMS_S = 120.0  # more than any of the loads lasts
 RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)")
 
 
@@ -77,7 +78,7 @@ def streams(port: int, *, count: int, chunks: int, pause_ms: int, rounds: int = 
     """In a process of its own, on the second core."""
     words = [str(word) for word in (port, count, chunks, pause_ms, rounds)]
     argv = [*pinned(1), sys.executable, "-m", "bench.clients", *words]
-    done = subprocess.run(argv, capture_output=True, check=True)
+    done = subprocess.run(argv, capture_output=True, check=True, timeout=STREAMS_S)
     return msgspec.json.decode(done.stdout, type=Streams)
 
 
@@ -103,6 +104,8 @@ async def _one(port: int, chunks: int, pause_ms: int, first: list[float], late: 
             previous = now
         seen += found
         tail = (tail + data)[-64:]
+        if b"[DONE]" in tail:
+            break
     writer.close()
     if b"[DONE]" not in tail:
         raise RuntimeError(f"a stream ended after {seen} of {chunks} chunks: {tail!r}")
