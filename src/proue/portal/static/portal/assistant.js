@@ -36,7 +36,14 @@ function showWhere() {
   if (!place) return;
   document.querySelector("#where span").textContent = place.said;
   document.getElementById("where").classList.toggle("shut", !place.open);
-  send.disabled = !place.open || Boolean(running);
+  send.disabled = !place.open;
+}
+
+// A control that has the focus never vanishes under it: it is said to be inactive, and goes when the focus has left.
+function showRunning() {
+  send.setAttribute("aria-disabled", String(Boolean(running)));
+  stop.setAttribute("aria-disabled", String(!running));
+  stop.hidden = !running && document.activeElement !== stop;
 }
 
 // ---- from text to nodes
@@ -287,8 +294,7 @@ async function ask(asked) {
   if (running) return;
   running = new AbortController();
   document.getElementById("suggestions")?.remove();
-  stop.hidden = false;
-  send.disabled = true;
+  showRunning();
   said.textContent = say.asking;
   const node = newExchange(asked);
   const result = { question: asked, text: "", sources: [], model: model(), endpoint: "", dataClass: dataClass() };
@@ -335,8 +341,7 @@ async function ask(asked) {
   } finally {
     cancelAnimationFrame(frame);
     running = null;
-    stop.hidden = true;
-    showWhere();
+    showRunning();
   }
 }
 
@@ -368,6 +373,7 @@ question.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 stop.addEventListener("click", () => running && running.abort());
+stop.addEventListener("blur", () => { stop.hidden = !running; });
 for (const result of remembered()) showEnd(newExchange(result.question), result);
 if (thread.childElementCount) document.getElementById("suggestions")?.remove();
 showWhere();
