@@ -53,6 +53,7 @@ def usage(request: ActorRequest) -> HttpResponse:
         "total": metering.month_for(request.actor, month),
         "uses": lines["use"],
         "keys": lines["key"],
+        "purposes": {use.code: use.purpose for use in supply.uses_for(request.actor)},
         "bars": bars(month, last, days),
         "chart": {"width": WIDTH, "height": HEIGHT, "base": BASE},
         "days": sorted(days.items()),

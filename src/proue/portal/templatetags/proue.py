@@ -90,6 +90,12 @@ def role_words(value: str) -> str:
 
 
 @register.filter
+def used_for(code: str, purposes: Mapping[str, str]) -> str:
+    """A use is known by its purpose; its code is for programs."""
+    return purposes.get(code, code) if purposes else code
+
+
+@register.filter
 def status_words(value: str) -> str:
     return str(words.STATUSES[Status(value)])
 
