@@ -28,7 +28,7 @@ class Document(ScopedRow):
     source_url = models.URLField(max_length=1000, blank=True)
     licence = models.CharField(max_length=120)
     attribution = models.TextField(blank=True)
-    state = models.CharField(max_length=16, choices=[(one.value, one.value) for one in State], default=State.LIVE)
+    state = models.CharField(max_length=16, choices=[(one.value, one.value) for one in State], default=State.LIVE.value)
     reason = models.CharField(max_length=500, blank=True)
     withdrawn_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
@@ -37,10 +37,14 @@ class Document(ScopedRow):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["dataset", "external_id"], condition=Q(state=State.LIVE), name="one_live_document_per_source_id"
+                fields=["dataset", "external_id"],
+                condition=Q(state=State.LIVE.value),
+                name="one_live_document_per_source_id",
             ),
             models.UniqueConstraint(
-                fields=["scope", "slug"], condition=Q(state=State.LIVE), name="one_live_document_per_scope_and_slug"
+                fields=["scope", "slug"],
+                condition=Q(state=State.LIVE.value),
+                name="one_live_document_per_scope_and_slug",
             ),
             models.UniqueConstraint(fields=["dataset", "external_id", "version"], name="one_document_per_version"),
             models.CheckConstraint(condition=Q(state__in=[one.value for one in State]), name="document_state_is_known"),
@@ -48,7 +52,7 @@ class Document(ScopedRow):
                 condition=Q(data_class__gte=LOWEST, data_class__lte=HIGHEST), name="document_class_is_a_data_class"
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.WITHDRAWN) | (Q(withdrawn_at__isnull=False) & ~Q(reason="")),
+                condition=~Q(state=State.WITHDRAWN.value) | (Q(withdrawn_at__isnull=False) & ~Q(reason="")),
                 name="withdrawn_document_says_when_and_why",
             ),
         ]
@@ -64,6 +68,8 @@ class Document(ScopedRow):
 class Passage(ScopedRow):
     """`document.text[start:end]`, and its SHA-256: a quote is looked for there and nowhere else."""
 
+    # Without the index on the scope: every scope is a large part of the table, and the planner would be tempted.
+    scope = models.ForeignKey("store.Scope", on_delete=models.PROTECT, related_name="+", db_index=False)
     document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="passages")
     ordinal = models.PositiveIntegerField()
     start = models.PositiveIntegerField()

@@ -170,37 +170,49 @@ def _corrected(lexeme: str, searchers: Sequence[tantivy.Searcher]) -> tuple[int,
 
 def _allowed(
     ids: Sequence[UUID], scope_ids: Sequence[UUID], data_class: DataClass, dataset_id: UUID | None
-) -> Iterable[Mapping[str, Any]]:
-    """The truth about rights, asked of PostgreSQL: scope (and row-level security), class, state, legal file."""
-    rows = Passage.objects.filter(
-        id__in=ids,
-        scope_id__in=list(scope_ids),
-        document__state=State.LIVE,
-        document__data_class__lte=data_class,
+) -> list[Mapping[str, Any]]:
+    """The truth about rights, as PostgreSQL has it now (row-level security included).
+
+    The query looks up primary keys and nothing else: with more conditions, and before statistics are gathered, the
+    planner starts from the dataset and walks all of it (10 s for 20,000 documents, against 2 ms).
+    """
+    rows = Passage.objects.filter(id__in=ids).annotate(
+        text=Substr("document__text", F("start") + 1, F("end") - F("start"))
     )
-    if dataset_id is None:
-        rows = rows.filter(document__dataset__may_ground=True)
-    else:
-        rows = rows.filter(document__dataset_id=dataset_id).exclude(document__dataset__state=DatasetState.WITHDRAWN)
-    return rows.annotate(text=Substr("document__text", F("start") + 1, F("end") - F("start"))).values(
-        "id",
-        "document_id",
-        "heading",
-        "start",
-        "text",
-        title=F("document__title"),
+    held = rows.values(
+        *("id", "document_id", "heading", "start", "text", "scope_id"),
+        **{name: F(f"document__{name}") for name in SHOWN},
         institution=F("document__institution__name"),
         uai=F("document__institution__uai"),
-        slug=F("document__slug"),
-        external_id=F("document__external_id"),
-        kind=F("document__kind"),
-        language=F("document__language"),
-        data_class=F("document__data_class"),
-        version_date=F("document__version_date"),
-        licence=F("document__licence"),
-        attribution=F("document__attribution"),
-        source_url=F("document__source_url"),
+        state=F("document__state"),
+        dataset_id=F("document__dataset_id"),
+        dataset_state=F("document__dataset__state"),
+        may_ground=F("document__dataset__may_ground"),
     )
+    within = frozenset(scope_ids)
+    return [row for row in held if _readable(row, within, data_class, dataset_id)]
+
+
+# What a hit says of its document, besides its institution.
+SHOWN = (
+    *("title", "slug", "external_id", "kind", "language", "data_class"),
+    *("version_date", "licence", "attribution", "source_url"),
+)
+
+
+PASSED = ("document_id", "heading", "start", "text", "institution", "uai", *SHOWN)
+
+
+def _readable(row: Mapping[str, Any], within: frozenset[UUID], data_class: DataClass, dataset_id: UUID | None) -> bool:
+    if row["scope_id"] not in within:
+        return False
+    if row["state"] != State.LIVE:
+        return False
+    if row["data_class"] > data_class:
+        return False
+    if dataset_id is None:
+        return bool(row["may_ground"])
+    return bool(row["dataset_id"] == dataset_id) and row["dataset_state"] != DatasetState.WITHDRAWN
 
 
 @lru_cache(maxsize=HELD_BAGS)
@@ -259,7 +271,7 @@ def _hit(row: Mapping[str, Any], bag: Mapping[str, int], length: float, asked: _
         coverage=covered / total if total else 0.0,
         evidence=covered,
         matched=tuple(matched),
-        **{name: value for name, value in row.items() if name != "id"},
+        **{name: row[name] for name in PASSED},
     )
 
 
