@@ -183,6 +183,12 @@ def test_a_key_issued_to_a_person_carries_a_pseudonym(world, now):
     assert snapshot().grants[key_digest(made.secret)].person == pseudonym(settings.SECRET_KEY, person.pk)
 
 
+def test_one_person_has_one_pseudonym_by_key_and_by_session(world, now):
+    from proue.assistant.actions import pseudonym as of_session
+
+    assert of_session(world.use.pk) == pseudonym(settings.SECRET_KEY, world.use.pk)
+
+
 def test_sessions_may_name_the_assistants_uses_only(world, now):
     with system("demo"):
         world.declare_use(code="assistant-rives", assistant=True)

@@ -16,6 +16,7 @@ from proue.wire.token import KEY_PREFIX
 
 ALL_OPERATIONS = tuple(one.value for one in Operation)
 KEY_BYTES = 32
+PSEUDONYM_CHARACTERS = 32
 SHOWN_CHARACTERS = 16  # of a key, kept to recognise it
 CHOSEN_SECRET_MIN = 8  # characters after the prefix, of a key that someone chose
 CHOSEN_SECRET_STRONG = 32
@@ -212,7 +213,7 @@ def key_state(*, expires_at: datetime | None, revoked_at: datetime | None, at: d
 
 def pseudonym(secret_key: str, person_id: UUID) -> str:
     """How a person is called in grants, tokens and usage: stable here, and meaningless to whoever has not our key."""
-    return hmac.digest(derive(secret_key, "person/1"), person_id.bytes, "sha256").hex()[:32]
+    return hmac.digest(derive(secret_key, "pseudonym/1"), person_id.bytes, "sha256").hex()[:PSEUDONYM_CHARACTERS]
 
 
 # Of a provider, as the check dictionary names them (p.* in the catalogue of requirements).
