@@ -76,6 +76,14 @@ def test_the_gateway_answers_with_sources_that_open(proue_up):
     assert answer["usage"]["impacts"]["energy_wh"]["low"] <= answer["usage"]["impacts"]["energy_wh"]["high"]
 
 
+@pytest.mark.parametrize(
+    ("name", "institution"), [("Deux-Rives", "Université des Deux-Rives"), ("Haute-Brume", "Université de Haute-Brume")]
+)
+def test_the_institution_that_the_question_names_answers_first(proue_up, name, institution):
+    _, answer = ask(proue_up, f"Quel est le délai pour justifier une absence à un examen à {name} ?")
+    assert answer["choices"][0]["message"]["citations"][0]["institution"] == institution
+
+
 def test_no_path_under_v1_reaches_the_portal_and_no_page_reaches_an_engine(proue_up):
     for path in ("/v1/", "/v1/admin", "/v1/../etablissement/", "/v1/%2e%2e/healthz"):
         status, body = get(proue_up, path)

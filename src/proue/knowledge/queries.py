@@ -250,7 +250,8 @@ def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, hom
     best = max(hit.score for hit in hits)
     letters = analysis.trigrams(question)
     hits = [_finished(hit, best, letters, named or {home}, NOT_NAMED if named else 1 / HOME) for hit in hits]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.document_id, hit.start))
+    # Named, an institution comes first whatever the scores: another's rule, however well it matches, is not the answer.
+    return sorted(hits, key=lambda hit: (bool(named) and hit.uai not in named, -hit.score, hit.document_id, hit.start))
 
 
 def _hit(row: Mapping[str, Any], bag: Mapping[str, int], length: float, asked: _Asked) -> Hit:
