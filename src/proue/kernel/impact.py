@@ -112,7 +112,8 @@ def gpu_coefficients(hardware: Hardware, site: Site, *, tier: str, low: float, h
         factor_set=site.factor_set,
         joules_out=joules_per_output_token(hardware),
         joules_in=C_IN_J_PER_B * hardware.params_active_b,
-        pool_joules_out=(IDLE_W_PER_GPU + HOST_W_PER_GPU) * hardware.gpus * slot_s,
+        # The fit already holds the idle power of busy hours: only the empty ones are added, and the host for all.
+        pool_joules_out=(IDLE_W_PER_GPU * (1 - hardware.load) + HOST_W_PER_GPU) * hardware.gpus * slot_s,
         embodied_ug_out=embodied_ug_s * slot_s,
         low=low,
         high=high,
@@ -136,7 +137,9 @@ def cpu_coefficients(site: Site, *, watts: float, machine_kg: float, years: floa
 
 def estimate(c: Coefficients, *, tokens_in: int, tokens_in_cached: int, tokens_out: int, seconds: float) -> Estimate:
     """About 2 µs: six multiplications, on the gateway's closing path."""
-    uncached = max(tokens_in - tokens_in_cached - CHAT_FIT_INPUT_TOKENS, 0)
+    # Only an answer's own energy already holds a short prompt; an embedding has no answer to hold it.
+    included = CHAT_FIT_INPUT_TOKENS if tokens_out else 0
+    uncached = max(tokens_in - tokens_in_cached - included, 0)
     joules = tokens_out * c.joules_out + uncached * c.joules_in + seconds * c.watts_busy
     pool_joules = tokens_out * c.pool_joules_out
     energy_uwh = joules * c.pue * 1e6 / JOULES_PER_WH
