@@ -137,10 +137,12 @@ def cpu_coefficients(site: Site, *, watts: float, machine_kg: float, years: floa
 
 def estimate(c: Coefficients, *, tokens_in: int, tokens_in_cached: int, tokens_out: int, seconds: float) -> Estimate:
     """About 2 µs: six multiplications, on the gateway's closing path."""
-    # Only an answer's own energy already holds a short prompt; an embedding has no answer to hold it.
-    included = CHAT_FIT_INPUT_TOKENS if tokens_out else 0
-    uncached = max(tokens_in - tokens_in_cached - included, 0)
-    joules = tokens_out * c.joules_out + uncached * c.joules_in + seconds * c.watts_busy
+    uncached = max(tokens_in - tokens_in_cached, 0)
+    answer = tokens_out * c.joules_out
+    # The fit of an answer already holds a short prompt, and never more than the answer's own energy: an embedding has
+    # no answer to hold it, and one token more never costs less.
+    held = min(min(uncached, CHAT_FIT_INPUT_TOKENS) * c.joules_in, answer)
+    joules = answer + uncached * c.joules_in - held + seconds * c.watts_busy
     pool_joules = tokens_out * c.pool_joules_out
     energy_uwh = joules * c.pue * 1e6 / JOULES_PER_WH
     pool_uwh = pool_joules * c.pue * 1e6 / JOULES_PER_WH
