@@ -83,7 +83,9 @@ def test_a_key_is_read_whatever_the_case_of_bearer(gateway):
 
 def test_a_session_speaks_for_a_person_under_a_declared_use(gateway, engine):
     assert post(gateway.port, {**QUESTION, "model": "interne"}, key=session()).status == 200
-    (usage,) = [one for one in gateway.wait_journaled_since(1) if one.person]
+    asked = engine.last.headers["x-request-id"]
+    assert until(lambda: [one for one in gateway.journaled() if one.request_id == asked])
+    (usage,) = [one for one in gateway.journaled() if one.request_id == asked]
     assert (usage.person, usage.key_id, usage.use_id) == ("p-1", "", USE_ID)
     told = token.verify(ASSERTION_KEY, engine.last.headers["x-proue-assertion"], token.Assertion, now=0)
     assert (told.person, told.access_scopes, told.use, told.data_class) == ("p-1", ("s-1",), "assistance", 1)

@@ -98,6 +98,7 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, http, "should_exit", True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     following = spawn(source.run(), name="snapshot")
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
@@ -150,6 +151,8 @@ def _keep(settings: Settings, argv: Sequence[str], count: int) -> int:
 
     def die_with_parent() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        # Inherited through exec: asked to end while it starts, a worker waits until it knows how (`_serve`).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(argv, preexec_fn=die_with_parent)  # noqa: PLW1509, S603 - one thread, our own command
@@ -181,5 +184,4 @@ def _stop_workers(workers: Sequence["subprocess.Popen[bytes]"]) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    # One that had not yet said how it wants to end was ended by the signal itself.
-    return max((abs(process.returncode) for process in workers if process.returncode != -signal.SIGTERM), default=0)
+    return max((abs(process.returncode) for process in workers), default=0)
