@@ -40,6 +40,7 @@ MB = 1024 * 1024
 @pytest.fixture
 def counted(gateway):
     """The usage records that the test made."""
+    gateway.settle()
     known = {one.id for one in gateway.journaled()}
 
     def new(count=1):

@@ -83,9 +83,7 @@ def test_a_key_is_read_whatever_the_case_of_bearer(gateway):
 
 def test_a_session_speaks_for_a_person_under_a_declared_use(gateway, engine):
     assert post(gateway.port, {**QUESTION, "model": "interne"}, key=session()).status == 200
-    asked = engine.last.headers["x-request-id"]
-    assert until(lambda: [one for one in gateway.journaled() if one.request_id == asked])
-    (usage,) = [one for one in gateway.journaled() if one.request_id == asked]
+    usage = gateway.usage_of(engine.last.headers["x-request-id"])
     assert (usage.person, usage.key_id, usage.use_id) == ("p-1", "", USE_ID)
     told = token.verify(ASSERTION_KEY, engine.last.headers["x-proue-assertion"], token.Assertion, now=0)
     assert (told.person, told.access_scopes, told.use, told.data_class) == ("p-1", ("s-1",), "assistance", 1)
@@ -229,9 +227,8 @@ def test_a_machine_that_says_nothing_of_itself_has_no_invented_figures(gateway):
 
 
 def test_usage_is_counted_once_with_the_engines_own_figures(gateway):
-    known = {one.id for one in gateway.journaled()}
     post(gateway.port, x_request_id="demande-1")
-    (usage,) = [one for one in gateway.wait_journaled_since(len(known) + 1) if one.id not in known]
+    usage = gateway.usage_of("demande-1")
     assert (usage.tokens_in, usage.tokens_in_cached, usage.tokens_out, usage.tokens_reasoning) == (9, 3, 4, 2)
     assert (usage.outcome, usage.status, usage.estimated, usage.request_id) == ("done", 200, False, "demande-1")
     assert (usage.model, usage.served_as, usage.endpoint, usage.operation) == ("modele", "modele", "essai", "chat")
@@ -285,9 +282,7 @@ def test_a_stream_that_asked_for_usage_gets_it_with_impacts(gateway, engine):
 
 def test_a_stream_is_counted_as_the_engine_says(gateway, engine):
     engine.behave = streams(*GOOD_STREAM)
-    known = len(gateway.journaled())
-    stream(gateway.port)
-    usage = gateway.wait_journaled_since(known + 1)[-1]
+    usage = gateway.usage_of(stream(gateway.port).headers["x-request-id"])
     assert (usage.stream, usage.outcome, usage.tokens_in, usage.tokens_out, usage.estimated) == (
         True,
         "done",
@@ -299,9 +294,7 @@ def test_a_stream_is_counted_as_the_engine_says(gateway, engine):
 
 def test_an_engine_that_tells_no_usage_is_counted_by_what_passed(gateway, engine):
     engine.behave = streams(ROLE, delta("a"), delta("b"), delta("c"), STOP, DONE)
-    known = len(gateway.journaled())
-    stream(gateway.port)
-    usage = gateway.wait_journaled_since(known + 1)[-1]
+    usage = gateway.usage_of(stream(gateway.port).headers["x-request-id"])
     assert usage.estimated
     assert usage.tokens_out == 4
     assert usage.tokens_in > 0

@@ -375,6 +375,22 @@ class Gateway:
     def lost(self) -> list[usage.Usage]:
         return list(left_behind(sorted(self.spool.glob("w*/*.journal"))).values())
 
+    def usage_of(self, request_id: str, seconds: float = 3.0) -> usage.Usage:
+        """The one record of that request: it is closed just after the last byte has left."""
+        deadline = time.monotonic() + seconds
+        while not (found := [one for one in self.journaled() if one.request_id == request_id]):
+            assert time.monotonic() < deadline, f"nothing journaled of {request_id}"
+            time.sleep(0.01)
+        assert len(found) == 1, found
+        return found[0]
+
+    def settle(self, seconds: float = 3.0) -> None:
+        """Until every request that was let in is closed, those of the test before included."""
+        deadline = time.monotonic() + seconds
+        while (still := self.lost()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not still, still
+
     def wait_journaled_since(self, count: int, seconds: float = 3.0) -> list[usage.Usage]:
         """All closed records, once there are `count`; more would be a request counted twice."""
         deadline = time.monotonic() + seconds
