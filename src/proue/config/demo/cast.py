@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
 
-ALLIANCE = "0999900Z"
+ALLIANCE = "0999900Z"  # institutions.rules.DEMONSTRATION: a test compares them
 INSTITUTIONS: dict[str, str] = {
     ALLIANCE: "Alliance des universités (démonstration)",
     "0999901A": "Université des Deux-Rives",
