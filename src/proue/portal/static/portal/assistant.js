@@ -1,5 +1,5 @@
 // The assistant in the browser: a session token, then the same /v1 as any program, streamed. No text of a model
-// ever becomes HTML: every node is made here, and links lead to our own citations only.
+// ever becomes HTML: every node is made here, and links lead to our own citations and documents only.
 "use strict";
 
 const page = document.getElementById("assistant");
@@ -54,7 +54,8 @@ function ownPath(url) {
   let parsed;
   try { parsed = new URL(url, location.origin); } catch { return ""; }
   const ours = parsed.origin === location.origin || parsed.origin === new URL(say.public).origin;
-  return ours && parsed.pathname.startsWith("/c/") ? say.prefix + parsed.pathname : "";
+  const known = parsed.pathname.startsWith("/c/") || parsed.pathname.startsWith("/communs/");
+  return ours && known ? say.prefix + parsed.pathname + parsed.search : "";
 }
 
 function element(name, text, className) {
@@ -190,7 +191,7 @@ function showEnd(node, result) {
     item.append(link(one.href, one.title || one.href));
     const where = [one.institution, one.section, one.date].filter(Boolean).join(" · ");
     if (where) item.append(" ", element("span", where, "faint"));
-    if (one.quote && !result.text.includes(one.quote)) item.append(element("blockquote", one.quote));
+    if (one.quote && !result.text.includes(one.shown || one.quote)) item.append(element("blockquote", one.quote));
     return item;
   }));
   node.querySelector(".sources").hidden = !result.sources.length;
