@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 import proue
 from proue.config import environment as env
 from proue.config import postgres
@@ -22,6 +25,10 @@ ADMINISTRATOR_NEEDED = (
     "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
     "PROUE_ADMIN_DATABASE_URL à cette commande, et à elle seule. Aucun des trois comptes de Proue ne lit tout."
 )
+ADMINISTRATOR_REFUSED = (
+    "Votre PostgreSQL refuse ce que demande cette commande ({reason}) : vérifiez PROUE_ADMIN_DATABASE_URL. "
+    "La base de données n’a pas été modifiée."
+)
 
 
 @contextmanager
@@ -32,7 +39,13 @@ def _urls() -> Iterator[postgres.Urls]:
             raise env.BadSetting(ADMINISTRATOR_NEEDED)
         owner = env.text("PROUE_OWNER_DATABASE_URL") or app
         system = env.text("PROUE_SYSTEM_DATABASE_URL") or app
-        yield postgres.Urls(owner=owner, app=app, system=system, superuser=administrator)
+        try:
+            # Whatever database the administrator signs in to: ours is replaced, no other.
+            superuser = make_conninfo(administrator, dbname=conninfo_to_dict(app).get("dbname", "proue"))
+            yield postgres.Urls(owner=owner, app=app, system=system, superuser=superuser)
+        except psycopg.Error as error:
+            reason = " ; ".join(str(error).splitlines())
+            raise env.BadSetting(ADMINISTRATOR_REFUSED.format(reason=reason)) from None
         return
     with postgres.ensure(env.data_dir()) as urls:
         yield urls
