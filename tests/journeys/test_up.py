@@ -162,6 +162,25 @@ def test_a_taken_port_is_said_in_one_sentence(fresh):
         assert not any(up.data_dir.iterdir()), "nothing was begun"
 
 
+def test_other_accounts_read_neither_logs_nor_sockets(proue_up):
+    ours = [*proue_up.data_dir.glob("log/*"), *proue_up.data_dir.glob("run/*"), *proue_up.data_dir.glob("spool/*")]
+    assert {"gateway.jsonl", "portal.jsonl", "portal.sock", "engine.sock", "snapshot.bin"} <= {one.name for one in ours}
+    assert not [(one.name, oct(one.stat().st_mode)) for one in ours if one.stat().st_mode & 0o077]
+
+
+def test_a_data_directory_is_made_for_its_account_alone(fresh):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        up = fresh()
+        up.data_dir, up.port = up.data_dir / "new", other.getsockname()[1]
+        up.start()
+        assert up.ended(30) == 1
+    # As root PostgreSQL runs as another account, which crosses it.
+    assert up.data_dir.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
+    shutil.rmtree(up.data_dir.parent)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
 def test_the_demonstration_world_opens_on_loopback_only(fresh, host):
     up = fresh("--host", host).start()

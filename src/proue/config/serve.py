@@ -1,7 +1,9 @@
 """The portal and the extractive engine: two ASGI applications on unix sockets, each in its own process."""
 
 import os
+import socket
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import uvicorn
@@ -18,6 +20,14 @@ def socket_path(name: Literal["portal", "engine"]) -> str:
     return given or str(run_dir(env.data_dir()) / f"{name}.sock")
 
 
+def listen(path: str) -> socket.socket:
+    """Bound here, under our umask: uvicorn would open it to every account."""
+    Path(path).unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(path)
+    return bound
+
+
 def serve(name: Literal["portal", "engine"], *, workers: int) -> None:
     """Only the gateway, under our own account, reaches these sockets."""
     # WhiteNoise hands over small files as synchronous iterators; Django says so at each start.
@@ -25,17 +35,18 @@ def serve(name: Literal["portal", "engine"], *, workers: int) -> None:
     with database():
         os.umask(0o077)
         (env.data_dir() / "static").mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
-        uvicorn.run(
-            APPLICATIONS[name],
-            uds=socket_path(name),
-            workers=workers if workers > 1 else None,
-            http="httptools",
-            loop="uvloop",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            forwarded_allow_ips="*",
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+        with listen(socket_path(name)) as bound:
+            uvicorn.run(
+                APPLICATIONS[name],
+                fd=bound.fileno(),
+                workers=workers if workers > 1 else None,
+                http="httptools",
+                loop="uvloop",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                forwarded_allow_ips="*",
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,13 @@ def follow_supervisor() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(parent):  # it died before we asked
         sys.exit(1)
+
+
+class PrivateLog(logging.handlers.RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        file = super()._open()
+        os.fchmod(file.fileno(), 0o600)
+        return file
 
 
 @dataclass(slots=True)
@@ -69,7 +77,7 @@ class Supervisor:
     def add(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Child:
         self.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         child = Child(name, argv, env)
-        child.log = logging.handlers.RotatingFileHandler(
+        child.log = PrivateLog(
             self.log_dir / f"{name}.jsonl", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
         )
         child.log.setFormatter(logging.Formatter("%(message)s"))

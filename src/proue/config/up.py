@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from proue.config import environment as env
 from proue.config.connect import run_dir
+from proue.config.postgres.cluster import make_data_dir
 from proue.config.revive import Database
 from proue.config.supervise import Supervisor
 
@@ -73,7 +74,7 @@ def check(options: Options) -> None:
 
 def _check_directory(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_data_dir(path)
         probe = path / f".probe-{os.getpid()}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
