@@ -316,6 +316,25 @@ def test_backup_and_restore_bring_everything_back(fresh, tmp_path):
     assert "abîmée" in refused.stderr or "lisible" in refused.stderr
 
 
+@pytest.mark.slow
+def test_an_older_database_is_upgraded_and_its_copy_kept(fresh):
+    up = fresh(PROUE_POSTGRES_MAJOR="16")
+    nothing = up.run("upgrade")
+    assert (nothing.returncode, len(nothing.stderr.splitlines())) == (1, 1), nothing.stderr
+    assert up.run("migrate").returncode == 0
+    assert "rien à faire" in up.run("upgrade").stdout
+    up.env["PROUE_POSTGRES_MAJOR"] = "18"
+    done = up.run("upgrade")
+    assert done.returncode == 0, done.stderr
+    (kept,) = up.data_dir.glob("upgrades/*.dump")
+    assert str(kept) in done.stdout
+    assert (up.data_dir / "postgres" / "PG_VERSION").read_text() == "18\n"
+    assert up.run("migrate").returncode == 0
+    refused = fresh(DATABASE_URL="postgresql:///site").run("upgrade")
+    assert refused.returncode == 1
+    assert "votre propre PostgreSQL" in refused.stderr
+
+
 def test_a_backup_to_nowhere_and_a_restore_of_nothing_are_said_in_a_sentence(proue_up, tmp_path):
     refused = proue_up.run("backup", "--to", str(tmp_path / "absent" / "x.tar"))
     assert (refused.returncode, "n’existe pas" in refused.stderr) == (1, True), refused.stderr

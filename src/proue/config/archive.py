@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import proue
 from proue.config import environment as env
 from proue.config import postgres
+from proue.config.postgres.programs import wanted_major
 
 MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secret-key"
 FORMAT = 1
@@ -28,6 +29,11 @@ ADMINISTRATOR_NEEDED = (
 ADMINISTRATOR_REFUSED = (
     "Votre PostgreSQL refuse ce que demande cette commande ({reason}) : vérifiez PROUE_ADMIN_DATABASE_URL. "
     "La base de données n’a pas été modifiée."
+)
+
+NOT_OURS_TO_UPGRADE = (
+    "DATABASE_URL désigne votre propre PostgreSQL : mettez-le à niveau avec ses outils. "
+    "Proue ne met à niveau que la base qu’il porte lui-même."
 )
 
 
@@ -125,6 +131,19 @@ def restore(archive: Path) -> str:
             postgres.restore(urls, work / DUMP)
         _put_back(work, data)
     return f"Sauvegarde du {manifest['made_at'][:10]} remise en place dans {data}."
+
+
+def upgrade() -> str:
+    if env.text("DATABASE_URL"):
+        raise env.BadSetting(NOT_OURS_TO_UPGRADE)
+    data, major = env.data_dir(), wanted_major()
+    kept = postgres.upgrade(data, major)
+    if kept is None:
+        return f"La base de {data} est déjà en version {major} de PostgreSQL : rien à faire."
+    return (
+        f"La base de {data} est passée en version {major} de PostgreSQL. La copie d’avant est gardée : {kept}"
+        f" ; supprimez-la quand tout vous paraît en ordre."
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

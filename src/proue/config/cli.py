@@ -245,6 +245,14 @@ def restore(archive: Path, yes: bool) -> None:
     click.echo(run(archive))
 
 
+@cli.command()
+def upgrade() -> None:
+    """Bring an older embedded cluster to our PostgreSQL; its dump is kept. Stop `proue up` first."""
+    from proue.config.archive import upgrade as run
+
+    click.echo(run())
+
+
 @cli.group()
 def commons() -> None:
     """The commons: documents, search, evaluation."""
