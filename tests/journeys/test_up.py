@@ -1,5 +1,6 @@
 """`proue up` as a newcomer meets it: what opens, what refuses in one sentence, what survives."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 
@@ -333,6 +335,22 @@ def test_an_older_database_is_upgraded_and_its_copy_kept(fresh):
     refused = fresh(DATABASE_URL="postgresql:///site").run("upgrade")
     assert refused.returncode == 1
     assert "votre propre PostgreSQL" in refused.stderr
+
+
+def test_an_engine_that_drips_for_ever_holds_up_nobody():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        program = f"from proue.config import engines; engines.KNOWN_PORTS = {{{port}: 'x'}}; print(engines.detect())"
+        asking = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        peer, _ = server.accept()
+        began = time.monotonic()
+        with peer, contextlib.suppress(OSError):
+            peer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while asking.poll() is None and time.monotonic() - began < 10:
+                peer.sendall(b"x: y\r\n")
+                time.sleep(0.2)
+        assert time.monotonic() - began < 5
+        assert asking.communicate(timeout=10)[0] == "[]\n"
 
 
 def test_a_backup_to_nowhere_and_a_restore_of_nothing_are_said_in_a_sentence(proue_up, tmp_path):

@@ -1,15 +1,18 @@
 """`proue engine connect`: any OpenAI-compatible engine in one line. And which engines answer on this machine."""
 
+import contextlib
 import http.client
 import json
 import os
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -239,20 +242,22 @@ def _reason(error: BaseException) -> str:
 
 def detect() -> list[FoundEngine]:
     """Engines on loopback, asked all at once, for DETECT_S at most whatever they drip. Nothing is connected."""
+    found: dict[int, FoundEngine] = {}
 
-    def probe(port: int) -> FoundEngine | None:
+    def probe(port: int) -> None:
         url = f"http://127.0.0.1:{port}/v1"
-        try:
-            listed = _models(url, None, timeout=PROBE_S)
-        except NoAnswer:
-            return None
-        return FoundEngine(_engine_name(url, listed), url) if listed else None
+        with contextlib.suppress(NoAnswer):
+            if listed := _models(url, None, timeout=PROBE_S):
+                found[port] = FoundEngine(_engine_name(url, listed), url)
 
-    pool = ThreadPoolExecutor(len(KNOWN_PORTS))
-    asked = [pool.submit(probe, port) for port in KNOWN_PORTS]
-    done, _ = wait(asked, timeout=DETECT_S)
-    pool.shutdown(wait=False, cancel_futures=True)
-    return [found for one in asked if one in done and (found := one.result()) is not None]
+    # Daemons: whoever drips for ever holds up neither this answer nor the end of the process.
+    asked = [Thread(target=probe, args=[port], name=f"probe-{port}", daemon=True) for port in KNOWN_PORTS]
+    for thread in asked:
+        thread.start()
+    deadline = time.monotonic() + DETECT_S
+    for thread in asked:
+        thread.join(max(deadline - time.monotonic(), 0))
+    return [found[port] for port in KNOWN_PORTS if port in found]
 
 
 def reachable_endpoints(*, timeout: float) -> Iterator[tuple[str, str | None]]:
