@@ -1,5 +1,6 @@
 """The embedded PostgreSQL of a process tree: when it dies it is started again, and nothing waits for it meanwhile."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,9 @@ class Database:
             self._reviving.start()
 
     def _revive(self, dead: Running) -> None:
-        dead.stop()  # gives its lock back, and waits for the backends that outlived it
+        # Gives its lock back, and waits for the backends that outlived it; who stays is met again by the start below.
+        with contextlib.suppress(PostgresUnavailable, OSError):
+            dead.stop()
         backoff, last = BACKOFF_FIRST_S, ""
         while not self._ending.is_set():
             try:
