@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import psycopg
 import pytest
 from django.db import connections
 
-from proue.config.jobs import give_back_stalled
+from proue.config.database import MIGRATION_LOCK, migrate
+from proue.config.jobs import give_back_stalled, requeue_stalled
 
 # A worker of ours whose only job says that it began, then waits to be killed.
 PROGRAM = """
@@ -78,3 +81,35 @@ def test_a_job_is_deferred_with_its_row_or_not_at_all(committed):
         app.configure_task(name="tests.never", allow_unknown=True).defer()
         raise RuntimeError
     assert jobs() == {}
+
+
+def test_a_worker_looks_for_stalled_jobs_each_minute():
+    from procrastinate.contrib.django import app
+
+    found = {task.task.name: task for task in app.periodic_registry.periodic_tasks.values()}
+    stalled = found["proue.requeue_stalled"]
+    assert (stalled.cron, stalled.task.queueing_lock) == ("* * * * *", "requeue_stalled")
+    assert stalled.task.func is requeue_stalled
+
+
+def test_migrations_wait_for_one_another(committed):
+    """Somebody else migrates: ours waits for the lock, then runs."""
+    url, name = os.environ["PROUE_OWNER_DATABASE_URL"], connections["owner"].settings_dict["NAME"]
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s::bigint"
+    with psycopg.connect(url, dbname=name, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        ours = threading.Thread(target=migrate)
+        ours.start()
+        deadline = time.monotonic() + 20
+        while not other.execute(waiting, [MIGRATION_LOCK & 0xFFFFFFFF]).fetchone()[0] and ours.is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert ours.is_alive(), "it did not wait"
+        other.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        ours.join(60)
+        assert not ours.is_alive()
+        left = other.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s::bigint",
+            [MIGRATION_LOCK & 0xFFFFFFFF],
+        ).fetchone()[0]
+    assert left == 0
