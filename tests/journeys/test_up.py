@@ -98,6 +98,10 @@ def test_no_path_under_v1_reaches_the_portal_and_no_page_reaches_an_engine(proue
         assert json.loads(body)["error"]["code"]
 
 
+def postmaster(up: Up) -> int:
+    return int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
 def usages(up: Up, like: str = "%") -> int:
     """Requests that PostgreSQL holds, by its superuser: beside the tree, past every policy."""
     found = attach(up.data_dir)
@@ -120,8 +124,7 @@ def test_postgresql_killed_under_the_tree_is_replaced_and_nothing_is_lost(fresh)
     up = fresh().start().wait_ready()
     assert ask(up)[0] == 200
     assert arrived(up, 1)
-    postmaster = int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
-    os.kill(postmaster, signal.SIGKILL)
+    os.kill(postmaster(up), signal.SIGKILL)
     for path in ("/healthz", "/v1/models"):  # the gateway never needed it
         assert get(up, path, Authorization=f"Bearer {up.key}")[0] == 200
     deadline = time.monotonic() + 60
@@ -246,6 +249,59 @@ def test_a_read_only_or_full_disk_is_said_in_one_sentence(fresh, options, word):
         assert word in up.said[-1], up.said
         assert len(up.said) == 1, up.said
     finally:
+        subprocess.run(["umount", str(up.data_dir)], check=True)
+
+
+def fill(path) -> None:
+    """Nothing is left for anybody."""
+    with path.open("wb") as file:
+        while True:
+            room = os.statvfs(path.parent)
+            if not room.f_bavail:
+                return
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, room.f_bavail * room.f_frsize)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_the_tree_ends_nothing_and_loses_nothing(fresh):
+    up = fresh()
+    if not mounted(up.data_dir, "size=600m"):
+        pytest.skip("mount is not allowed here")
+    try:
+        up.start().wait_ready()
+        answers = [ask(up, request_id="disk-before")]
+        filler = up.data_dir / "filler"
+        fill(filler)
+        os.kill(postmaster(up), signal.SIGKILL)  # and PostgreSQL cannot come back while there is no room
+        deadline = time.monotonic() + 12
+        while time.monotonic() < deadline:
+            answers.append(ask(up, request_id=f"disk-full-{len(answers)}"))
+            assert get(up, "/healthz")[0] == 200
+            time.sleep(0.2)
+            if len(answers) % 10 == 0:
+                fill(filler)
+        assert up.process.poll() is None, up.said
+        filler.unlink()
+        deadline, status = time.monotonic() + 60, 0
+        while status != 200 and time.monotonic() < deadline:
+            answers.append(ask(up, request_id=f"disk-freed-{len(answers)}"))
+            status = answers[-1][0]
+            time.sleep(0.5)
+        assert status == 200, up.said
+        counted = [body for _, body in answers if body.get("error", {}).get("code") != "journal.full"]
+        assert arrived(up, len(counted), "disk-%", 60), (usages(up, "disk-%"), len(counted), up.said)
+        assert any("est plein" in line and "réessaie" in line for line in up.said), up.said
+        assert any("gateway.jsonl ne s’écrit plus" in line for line in up.said), up.said
+        assert any("gateway.jsonl s’écrit de nouveau" in line for line in up.said), up.said
+        fill(filler)
+        for _ in range(20):
+            ask(up)
+        assert up.stop() == 0, "and ends as well"
+        assert "Traceback" not in "".join(up.said)
+    finally:
+        if up.process.poll() is None:
+            up.stop(signal.SIGKILL)
         subprocess.run(["umount", str(up.data_dir)], check=True)
 
 

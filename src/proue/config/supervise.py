@@ -4,6 +4,7 @@ A child asks the kernel to end it with its parent (`follow_supervisor`, PR_SET_P
 leaves nothing behind. Children write JSON lines on standard error; the supervisor files them, rotated and bounded.
 """
 
+import contextlib
 import ctypes
 import logging
 import logging.handlers
@@ -42,10 +43,36 @@ def follow_supervisor() -> None:
 
 
 class PrivateLog(logging.handlers.RotatingFileHandler):
+    """0600, and what the disk refuses is dropped: said once, then again when there is room."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+        self._say, self._lost = say, 0
+
     def _open(self) -> TextIOWrapper:
         file = super()._open()
         os.fchmod(file.fileno(), 0o600)
         return file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before = self._lost
+        super().emit(record)
+        if before and before == self._lost:
+            self._say(f"Le journal {self.baseFilename} s’écrit de nouveau ; lignes perdues : {before}.")
+            self._lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._lost += 1
+        if self._lost == 1:
+            self._say(f"Le journal {self.baseFilename} ne s’écrit plus ({error.strerror}).")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @dataclass(slots=True)
@@ -77,9 +104,7 @@ class Supervisor:
     def add(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Child:
         self.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         child = Child(name, argv, env)
-        child.log = PrivateLog(
-            self.log_dir / f"{name}.jsonl", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-        )
+        child.log = PrivateLog(self.log_dir / f"{name}.jsonl", self.say)
         child.log.setFormatter(logging.Formatter("%(message)s"))
         self.children.append(child)
         self._start(child)
