@@ -13,8 +13,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
+from proue.config import prepare
+from proue.config.demo import world as demonstration
+from proue.config.demo.cast import ACCOUNTS
+from proue.config.environment import BadSetting
 from proue.institutions import actions as institutions
 from proue.institutions.access import Job
+from proue.institutions.models import Person
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide
 from proue.serving import actions, queries, rules, tasks
@@ -80,6 +85,11 @@ def publish(at):
         return actions.publish_snapshot(at=at)
 
 
+def people():
+    with system("demo"):
+        return Person.objects.count()
+
+
 def jobs():
     with connections["default"].cursor() as cursor:
         cursor.execute(
@@ -120,6 +130,30 @@ def test_only_what_changed_gets_a_new_version(world, now):
     second = publish(now + timedelta(hours=2))
     assert {name for name in first if first[name] != second[name]} == {"policy", "grants:0999901A"}
     assert all(second[name] >= first[name] for name in first)
+
+
+def test_gateways_know_of_a_demonstration_before_its_first_account(world, now, monkeypatch):
+    """Killed midway, the first start of a demonstration leaves nothing that opens elsewhere."""
+    publish(now)
+    assert not snapshot().demo
+
+    def killed(**_):
+        assert people() == 0
+        assert snapshot().demo
+        with pytest.raises(BadSetting, match="démonstration"):
+            prepare.refuse_a_public_demonstration("0.0.0.0", demo=False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demonstration, "build", killed)
+    monkeypatch.setattr(prepare, "migrate", lambda: None)
+    monkeypatch.setattr(prepare, "collect", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare(demo=True)
+    monkeypatch.undo()
+    demonstration.build(at=now)  # and the next one finishes it
+    assert people() == len(ACCOUNTS)
+    demonstration.build(at=now)
+    assert people() == len(ACCOUNTS)
 
 
 def test_versions_grow_through_disappearance_and_clocks_that_step_back(world, now):

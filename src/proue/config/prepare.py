@@ -29,8 +29,11 @@ def prepare(*, demo: bool) -> None:
     with system("apply"):
         declare_own_engine(at=at)
     if demo:
-        from proue.config.demo.world import build
+        from proue.config.demo.world import announce, build
 
+        announce()
+        with system("snapshot"):  # gateways know before the first account opens, whenever we are killed
+            publish_snapshot(at=at)
         build(at=at)
     with system("snapshot"):
         publish_snapshot(at=at)

@@ -20,7 +20,7 @@ from proue.store.rules import MEMBERS, PUBLIC
 from proue.supply import queries as supply
 from proue.supply.rules import pseudonym
 from proue.wire.codec import WIRE_VERSION
-from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, Part, PolicyPart, encode_part
+from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, Part, PolicyPart, decode_part, encode_part
 
 CHANNEL = "proue_snapshot"
 TASK = "serving.publish"
@@ -64,10 +64,9 @@ def publish_snapshot(*, at: datetime) -> dict[str, int]:
     wanted = {name: encode_part(name, part) for name, part in _compile(at).items()}
     gone = set(known) - set(wanted) - {POLICY}
     moved = {name: body for name, body in wanted.items() if name not in known or bytes(known[name].body) != body}
-    if moved or gone or not _readable(known.get(POLICY)):
-        moved[POLICY] = encode_part(
-            POLICY, PolicyPart(published_at=at.timestamp(), demo=institutions.is_demonstration())
-        )
+    demo = institutions.is_demonstration()
+    if moved or gone or not _says(known.get(POLICY), demo=demo):
+        moved[POLICY] = encode_part(POLICY, PolicyPart(published_at=at.timestamp(), demo=demo))
     SnapshotPart.objects.filter(name__in=gone).delete()
     versions = {name: part.version for name, part in known.items() if name not in gone}
     for name, body in moved.items():
@@ -111,8 +110,11 @@ def _grants(at: datetime) -> Iterable[GrantsPart]:
             yield rules.grants(institution.uai, declared, lambda use: keys.get(use.pk, []), scopes_of)
 
 
-def _readable(part: SnapshotPart | None) -> bool:
-    return part is not None and part.wire_version == WIRE_VERSION
+def _says(part: SnapshotPart | None, *, demo: bool) -> bool:
+    if part is None or part.wire_version != WIRE_VERSION:
+        return False
+    policy = decode_part(POLICY, bytes(part.body))
+    return isinstance(policy, PolicyPart) and policy.demo == demo
 
 
 def _notify(names: Sequence[str]) -> None:

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
 
 
+def announce() -> None:
+    """Before anything with a public password: from here on this database opens on its own machine only."""
+    with system("demo"):
+        if not queries.is_demonstration():
+            institutions.declare_institution(actor=Job(), uai=ALLIANCE, name=INSTITUTIONS[ALLIANCE], at=OPENED)
+
+
 def build(*, at: datetime) -> None:
     with system("demo"):
-        if not queries.institutions().filter(uai=ALLIANCE).exists():
+        if not any(queries.person_by_email(account.email) for account in ACCOUNTS):
             _found()
     load_demo_corpus(at=at)
 
