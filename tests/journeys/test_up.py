@@ -201,10 +201,23 @@ def test_an_address_that_is_not_ours_is_not_called_taken(fresh):
     assert "ne peut pas être écoutée" in up.said[0]
 
 
-def test_another_address_wants_to_know_its_name(fresh):
-    up = fresh("--host", "0.0.0.0", "--no-demo", PROUE_SECRET_KEY="x" * 40).start()
+@pytest.mark.parametrize("named", ["", "ia.example"])
+def test_another_address_wants_to_know_its_name(fresh, named):
+    up = fresh("--host", "0.0.0.0", "--no-demo", PROUE_SECRET_KEY="x" * 40, PROUE_PUBLIC_URL=named).start()
     assert up.ended(30) == 1
     assert "PROUE_PUBLIC_URL" in up.said[0]
+
+
+@pytest.mark.slow
+def test_another_address_opens_under_its_name_and_under_no_other(fresh):
+    up = fresh(
+        "--host", "0.0.0.0", "--no-demo", PROUE_SECRET_KEY="x" * 40, PROUE_PUBLIC_URL="http://ia.example"
+    ).start().wait_ready()  # fmt: skip
+    assert not any("pas encore prêt" in line for line in up.said), up.said
+    assert any("http://ia.example/assistant/" in line for line in up.said), up.said
+    assert get(up, "/", Host="ia.example")[0] == 200
+    assert get(up, "/", Host="autre.example")[0] == 400
+    assert up.stop() == 0
 
 
 @pytest.mark.slow

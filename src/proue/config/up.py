@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from proue.config import environment as env
 from proue.config.connect import run_dir
@@ -58,6 +59,10 @@ class Options:
     def url(self) -> str:
         return f"http://{env.reachable(self.host)}:{self.port}"
 
+    @property
+    def public_url(self) -> str:
+        return env.text("PROUE_PUBLIC_URL").rstrip("/") or self.url
+
 
 def check(options: Options) -> None:
     """Everything that can be refused before a single process starts. Each refusal is one sentence."""
@@ -66,7 +71,7 @@ def check(options: Options) -> None:
             raise env.BadSetting(REFUSE_DEMO)
         if not env.text("PROUE_SECRET_KEY"):
             raise env.BadSetting(CHOOSE_YOUR_OWN)
-        if not env.text("PROUE_PUBLIC_URL"):
+        if not urlsplit(env.text("PROUE_PUBLIC_URL")).hostname:
             raise env.BadSetting(SAY_YOUR_ADDRESS)
     _check_directory(options.data_dir)
     _check_port(options.host, options.port)
@@ -121,7 +126,7 @@ def child_env(options: Options, urls: Mapping[str, str]) -> dict[str, str]:
         "PROUE_SECRET_KEY": env.secret_key(options.data_dir),
         "PROUE_HOST": options.host,
         "PROUE_PORT": str(options.port),
-        "PROUE_PUBLIC_URL": env.text("PROUE_PUBLIC_URL") or options.url,
+        "PROUE_PUBLIC_URL": options.public_url,
         "PROUE_GATEWAY_URL": options.url,
         "PROUE_PORTAL_SOCKET": str(sockets / "portal.sock"),
         "PROUE_ENGINE_SOCKET": str(sockets / "engine.sock"),
@@ -222,7 +227,8 @@ def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
 def _answers(options: Options, path: str) -> bool:
     connection = http.client.HTTPConnection(env.reachable(options.host).strip("[]"), options.port, timeout=2)
     try:
-        connection.request("GET", path)
+        # Under the name that people type: the portal answers no other.
+        connection.request("GET", path, headers={"Host": urlsplit(options.public_url).netloc})
         return connection.getresponse().status < 400
     except OSError:
         return False
@@ -242,9 +248,9 @@ def _engine_listens(options: Options) -> bool:
 
 def _welcome(options: Options, seconds: float) -> None:
     say("")
-    say(f"Proue est prêt en {seconds:.1f} s : {options.url}/")
-    say(f"  Assistant        {options.url}/assistant/")
-    say(f"  Passerelle       {options.url}/v1   (compatible OpenAI)")
+    say(f"Proue est prêt en {seconds:.1f} s : {options.public_url}/")
+    say(f"  Assistant        {options.public_url}/assistant/")
+    say(f"  Passerelle       {options.public_url}/v1   (compatible OpenAI)")
     if options.demo:
         from proue.config.demo.cast import ACCOUNTS, DEMO_KEY, PASSWORD
 
