@@ -2,8 +2,10 @@
 
 import json
 import re
+import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -485,6 +487,29 @@ def test_declared_endpoints_are_examined(committed, now, tmp_path):
     ((code, why),) = engines.reachable_endpoints(timeout=2)
     assert code == "rives-petit"
     assert why
+
+
+def test_an_endpoint_that_drips_holds_up_no_examination(committed, now, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        (tmp_path / "e.yaml").write_text(INTERFACE.replace("http://127.0.0.1:9001/v1", url).split("uses:")[0])
+        run(tmp_path / "e.yaml", now=now)
+        ended = threading.Event()
+
+        def drip():
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                peer.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.1):
+                    peer.sendall(b"x: y\r\n")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began = time.monotonic()
+        assert list(engines.reachable_endpoints(timeout=0.5)) == [("rives-petit", engines.TOO_SLOW)]
+        assert time.monotonic() - began < 5
+        ended.set()
+        dripping.join()
 
 
 def test_the_documented_example_applies(files, now, monkeypatch):

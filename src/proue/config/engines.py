@@ -1,6 +1,5 @@
 """`proue engine connect`: any OpenAI-compatible engine in one line. And which engines answer on this machine."""
 
-import contextlib
 import http.client
 import json
 import os
@@ -9,11 +8,10 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from proue.config.environment import BadSetting
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 PROBE_S = 0.3
 DETECT_S = 1.0
+ASKED_AT_ONCE = 16
+TOO_SLOW = "pas de réponse entière à temps"
 BODY_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 500
 MAX_NAME = 128
@@ -35,6 +35,10 @@ KNOWN_PORTS = {11434: "Ollama", 8080: "llama.cpp", 8000: "vLLM", 1234: "LM Studi
 OWNERS = {"library": "Ollama", "llamacpp": "llama.cpp", "vllm": "vLLM", "organization_owner": "LM Studio"}
 EMBEDDERS = re.compile(r"embed|\bbge\b|\be5\b|gte-|minilm|rerank", re.IGNORECASE)
 BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
+
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,22 +246,16 @@ def _reason(error: BaseException) -> str:
 
 def detect() -> list[FoundEngine]:
     """Engines on loopback, asked all at once, for DETECT_S at most whatever they drip. Nothing is connected."""
-    found: dict[int, FoundEngine] = {}
 
-    def probe(port: int) -> None:
+    def probe(port: int) -> FoundEngine | None:
         url = f"http://127.0.0.1:{port}/v1"
-        with contextlib.suppress(NoAnswer):
-            if listed := _models(url, None, timeout=PROBE_S):
-                found[port] = FoundEngine(_engine_name(url, listed), url)
+        try:
+            listed = _models(url, None, timeout=PROBE_S)
+        except NoAnswer:
+            return None
+        return FoundEngine(_engine_name(url, listed), url) if listed else None
 
-    # Daemons: whoever drips for ever holds up neither this answer nor the end of the process.
-    asked = [Thread(target=probe, args=[port], name=f"probe-{port}", daemon=True) for port in KNOWN_PORTS]
-    for thread in asked:
-        thread.start()
-    deadline = time.monotonic() + DETECT_S
-    for thread in asked:
-        thread.join(max(deadline - time.monotonic(), 0))
-    return [found[port] for port in KNOWN_PORTS if port in found]
+    return [found for found in _ask(probe, KNOWN_PORTS, within=DETECT_S).values() if found]
 
 
 def reachable_endpoints(*, timeout: float) -> Iterator[tuple[str, str | None]]:
@@ -266,12 +264,29 @@ def reachable_endpoints(*, timeout: float) -> Iterator[tuple[str, str | None]]:
     from proue.supply.queries import addresses
 
     with system("doctor"):
-        known = addresses()
-    if not known:
-        return
-    with ThreadPoolExecutor(min(len(known), 16)) as pool:
-        answers = pool.map(lambda one: _answers(one[1], timeout), known)
-        yield from zip((code for code, _ in known), answers, strict=True)
+        known = dict(addresses())
+    codes = list(known)
+    for start in range(0, len(codes), ASKED_AT_ONCE):
+        some = codes[start : start + ASKED_AT_ONCE]
+        heard = _ask(lambda code: _answers(known[code], timeout), some, within=2 * timeout)
+        yield from ((code, heard.get(code, TOO_SLOW)) for code in some)
+
+
+def _ask(ask: Callable[[K], V], asked: Iterable[K], *, within: float) -> dict[K, V]:
+    """What was answered in time, in the order asked."""
+    heard: dict[K, V] = {}
+
+    def note(one: K) -> None:
+        heard[one] = ask(one)
+
+    # Daemons: whoever drips for ever holds up neither this answer nor the end of the process.
+    threads = {one: Thread(target=note, args=[one], name="ask", daemon=True) for one in asked}
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + within
+    for thread in threads.values():
+        thread.join(max(deadline - time.monotonic(), 0))
+    return {one: heard[one] for one in threads if one in heard}
 
 
 def _answers(base_url: str, timeout: float) -> str | None:
