@@ -1,5 +1,6 @@
 """The database of a process tree comes back by itself, however often it cannot; nothing waits for it meanwhile."""
 
+import subprocess
 import threading
 import time
 
@@ -64,14 +65,16 @@ def until(database, condition):
 def test_it_is_tried_again_until_it_answers_and_said_once(starts, survivor, tmp_path):
     first, second, third = Server(survivor=survivor), Server(), Server()
     full = PostgresUnavailable("le disque est plein.")
-    starts += [first, full, full, OSError("autre"), second, third]
+    slow = subprocess.TimeoutExpired("postgres --version", 30)
+    starts += [first, full, full, OSError("autre"), slow, second, third]
     said: list[str] = []
     database = revive.Database(tmp_path, said.append)
     first.child.code = -9
     until(database, lambda: any("de nouveau" in line for line in said))
     assert first.stopped == 1
     assert said[1:] == [
-        "le disque est plein. Proue réessaie.", "autre Proue réessaie.", "La base de données répond de nouveau."
+        "le disque est plein. Proue réessaie.", "autre Proue réessaie.", f"{slow} Proue réessaie.",
+        "La base de données répond de nouveau.",
     ]  # fmt: skip
     second.child.code = -9  # and again, later
     until(database, lambda: sum("de nouveau" in line for line in said) == 2)

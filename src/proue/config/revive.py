@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from proue.config.postgres import Cluster, PostgresUnavailable, Running, Urls
+from proue.config.postgres import Cluster, Running, Urls
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 STOP_S = 20.0  # left to a start under way when the tree ends; then the kernel ends it with us
@@ -40,13 +40,13 @@ class Database:
 
     def _revive(self, dead: Running) -> None:
         # Gives its lock back, and waits for the backends that outlived it; who stays is met again by the start below.
-        with contextlib.suppress(PostgresUnavailable, OSError):
+        with contextlib.suppress(Exception):
             dead.stop()
         backoff, last = BACKOFF_FIRST_S, ""
         while not self._ending.is_set():
             try:
                 self._running = Cluster(self._data_dir).start()
-            except (PostgresUnavailable, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, this thread is the only one that tries again
                 if str(error) != last:
                     last = str(error)
                     self._say(f"{last} Proue réessaie.")
