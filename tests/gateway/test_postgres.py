@@ -1,6 +1,7 @@
 """The two sides that touch PostgreSQL, on a real one that is stopped, started and killed: snapshot and usage."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -557,10 +558,12 @@ def test_a_bad_setting_names_itself(name, value, said):
     shutil.rmtree(gateway.data_dir)
 
 
-@pytest.mark.parametrize(("host", "opened"), [("127.0.0.1", True), ("0.0.0.0", False)])
-def test_a_demonstration_answers_on_its_own_machine_only(engine, host, opened):
+@pytest.mark.parametrize(
+    ("host", "demo", "opened"), [("127.0.0.1", True, True), ("0.0.0.0", True, False), ("0.0.0.0", False, True)]
+)
+def test_a_demonstration_answers_on_its_own_machine_only(engine, host, demo, opened):
     gateway = Gateway(None)
-    policy = snapshot.encode_part(snapshot.POLICY, snapshot.PolicyPart(1.0, demo=True))
+    policy = snapshot.encode_part(snapshot.POLICY, snapshot.PolicyPart(1.0, demo=demo))
     told = {**parts(engine.url), snapshot.POLICY: (1, policy)}
     write_copy(gateway.spool / "snapshot.bin", world.SECRET, told)
     gateway.env["PROUE_HOST"] = host
@@ -572,6 +575,26 @@ def test_a_demonstration_answers_on_its_own_machine_only(engine, host, opened):
         assert {(one.status, one.code) for one in refused} == {(503, "gateway.demonstration")}
     assert get(gateway.port, "/healthz").status == 200
     gateway.stop()
+    shutil.rmtree(gateway.data_dir)
+
+
+def healthy(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        return get(port, "/healthz").status == 200
+    return False
+
+
+@pytest.mark.parametrize(("host", "relayed"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_what_may_be_a_demonstration_is_not_relayed_to_others(host, relayed):
+    """A first start killed before anything was published: the portal would answer, and who knows what it holds."""
+    gateway = Gateway(None)
+    gateway.env["PROUE_HOST"] = host
+    gateway.start(ready=False)
+    ready = until(lambda: healthy(gateway.port))
+    body = get(gateway.port, "/compte/").body if ready else b""
+    gateway.stop()
+    assert ready
+    assert (b"gateway.not_ready" in body) != relayed, body  # the portal, absent, was asked
     shutil.rmtree(gateway.data_dir)
 
 

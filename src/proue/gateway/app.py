@@ -23,7 +23,7 @@ from proue.gateway.snapshot import Source
 from proue.kernel.ids import uuid7
 from proue.kernel.policy import Operation, reachable
 from proue.wire import token
-from proue.wire.snapshot import Grant, Model, Snapshot
+from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
 
 log = logging.getLogger("proue.gateway")
 
@@ -75,8 +75,8 @@ class App:
         usage_id = uuid7()
         request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)
         raw = scope["raw_path"].decode("latin-1")
-        if self._exposed and self._source.current.demo and raw not in self._own:
-            request.answer(errors.answer(GatewayError("gateway.demonstration"), english=request.english))
+        if self._exposed and raw not in self._own and (shut := self._shut()):
+            request.answer(errors.answer(GatewayError(shut), english=request.english))
             return
         operation = OPERATIONS.get(raw)
         if operation is not None:
@@ -90,6 +90,13 @@ class App:
             started = time.monotonic()
             status = await self._portal.serve(request, scope)
             self._line(request, status, started, path=request.path)
+
+    def _shut(self) -> str:
+        """Why an address that others reach serves nothing: a demonstration, or who knows."""
+        snapshot = self._source.current
+        if POLICY not in snapshot.parts:
+            return "gateway.not_ready"
+        return "gateway.demonstration" if snapshot.demo else ""
 
     # --- requests to engines
 
