@@ -156,6 +156,18 @@ def test_gateways_know_of_a_demonstration_before_its_first_account(world, now, m
     assert people() == len(ACCOUNTS)
 
 
+def test_a_demonstration_does_not_enter_a_database_that_serves_others(world, now, monkeypatch):
+    with system("demo"):
+        institutions.declare_institution(actor=Job(), uai="0750001A", name="Une vraie", at=now)
+    monkeypatch.setattr(prepare, "migrate", lambda: None)
+    monkeypatch.setattr(prepare, "collect", lambda: None)
+    with pytest.raises(BadSetting, match="vrais établissements"):
+        prepare.prepare(demo=True)
+    assert people() == 0
+    prepare.prepare(demo=False)
+    assert not snapshot().demo
+
+
 def test_versions_grow_through_disappearance_and_clocks_that_step_back(world, now):
     first = publish(now)
     with system("demo"):

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from proue.config import environment as env
 from proue.config.database import migrate
+from proue.config.demo.cast import INSTITUTIONS
 from proue.config.serve import socket_path
 from proue.config.statics import collect
 from proue.config.up import REFUSE_DEMO
@@ -18,6 +19,10 @@ from proue.supply import actions as supply
 
 ENGINE_MODEL = "proue-citations"
 ENGINE_ENDPOINT = "proue-extractif"
+NOT_AMONG_OTHERS = (
+    "Cette base contient de vrais établissements : le monde de démonstration, dont les mots de passe sont publics, "
+    "n’y entre pas. Ajoutez --no-demo, ou choisissez une autre base."
+)
 
 
 def prepare(*, demo: bool) -> None:
@@ -25,6 +30,8 @@ def prepare(*, demo: bool) -> None:
     migrate()
     collect()
     refuse_a_public_demonstration(os.environ.get("PROUE_HOST", "127.0.0.1"), demo=demo)
+    if demo:
+        refuse_a_demonstration_among_others()
     at = utc_now()
     with system("apply"):
         declare_own_engine(at=at)
@@ -47,6 +54,14 @@ def refuse_a_public_demonstration(host: str, *, demo: bool) -> None:
         held = institutions.is_demonstration()
     if demo or held:
         raise env.BadSetting(REFUSE_DEMO)
+
+
+def refuse_a_demonstration_among_others() -> None:
+    """Its public passwords would open a real site, whose gateways elsewhere would then close."""
+    with system("doctor"):
+        others = institutions.institutions().exclude(uai__in=INSTITUTIONS).exists()
+        if others and not institutions.is_demonstration():
+            raise env.BadSetting(NOT_AMONG_OTHERS)
 
 
 def declare_own_engine(*, at: datetime) -> None:
