@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from proue.config.postgres import attach
-from tests.journeys.conftest import Up, free_port, new_data_dir
+from tests.journeys.conftest import Up, clean_env, free_port, new_data_dir
 
 
 def get(up: Up, path: str, **headers: str) -> tuple[int, bytes]:
@@ -173,6 +173,24 @@ def test_other_accounts_read_neither_logs_nor_sockets(proue_up):
     assert not [(one.name, oct(one.stat().st_mode)) for one in ours if one.stat().st_mode & 0o077]
 
 
+@pytest.mark.parametrize("first", [["gateway"], ["restore", "--yes", "/nowhere"], ["engine", "extractive"]])
+def test_whichever_command_is_first_makes_the_data_directory_for_its_account_alone(first):
+    parent = new_data_dir()
+    up = Up(parent / "new", free_port(), env={"DATABASE_URL": "host=/nowhere", "PROUE_SECRET_KEY": "x" * 40})
+    command = subprocess.Popen(
+        [sys.executable, "-m", "proue.config.cli", *first],
+        env=clean_env(PROUE_DATA_DIR=str(up.data_dir), PROUE_PORT=str(up.port), **up.env), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 20
+    while not up.data_dir.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    mode = up.data_dir.stat().st_mode & 0o777
+    command.terminate()
+    command.wait(20)
+    shutil.rmtree(parent)
+    assert not mode & 0o066, oct(mode)
+
+
 def test_a_data_directory_is_made_for_its_account_alone(fresh):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -231,6 +249,25 @@ def test_a_restored_demonstration_is_refused_elsewhere_whatever_its_directory_sa
     other.start()
     assert other.ended(60) == 1
     assert any("démonstration" in line for line in other.said), other.said
+
+
+@pytest.mark.parametrize(
+    "address", ["ia.example", "https://", "ftp://ia.example", "https://ia.example/ici", "http://x:y"]
+)
+def test_an_address_that_would_open_no_page_is_refused(fresh, address):
+    env = {"PROUE_SECRET_KEY": "x" * 40, "PROUE_PUBLIC_URL": address}
+    for words in (["--host", "0.0.0.0", "--no-demo"], []):
+        up = fresh(*words, **env).start()
+        assert up.ended(30) == 1
+        assert len(up.said) == 1
+        assert "PROUE_PUBLIC_URL" in up.said[0]
+
+
+def test_a_port_that_cannot_be_is_refused(fresh):
+    up = fresh()
+    up.port = 99_999
+    assert up.start().ended(30) == 2
+    assert not any("Traceback" in line for line in up.said)
 
 
 def test_another_address_wants_a_secret_of_ones_own(fresh):
@@ -425,8 +462,18 @@ def test_an_engine_that_drips_for_ever_holds_up_nobody():
 def test_a_backup_to_nowhere_and_a_restore_of_nothing_are_said_in_a_sentence(proue_up, tmp_path):
     refused = proue_up.run("backup", "--to", str(tmp_path / "absent" / "x.tar"))
     assert (refused.returncode, "n’existe pas" in refused.stderr) == (1, True), refused.stderr
+    refused = proue_up.run("backup", "--to", str(tmp_path))
+    assert (refused.returncode, "est un dossier" in refused.stderr) == (1, True), refused.stderr
     archive = tmp_path / "x.tar"
-    for manifest in ("[]", "{}", '{"format": 1, "sha256": {}}'):
+    digests = '"database.dump": "0", "secret-key": "0"'
+    for manifest in (
+        "[]",
+        "{}",
+        '{"format": 1, "sha256": {}}',
+        '{"format": 1, "sha256": {}, "made_at": "2026-11-24"}',  # neither database nor key
+        f'{{"format": 1, "sha256": {{{digests}}}, "made_at": 5}}',
+        f'{{"format": 1, "sha256": {{{digests}}}, "made_at": "2026-11-24"}}',
+    ):
         (tmp_path / "manifest.json").write_text(manifest)
         with tarfile.open(archive, "w") as tar:
             tar.add(tmp_path / "manifest.json", arcname="manifest.json")

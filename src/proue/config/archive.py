@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import proue
 from proue.config import environment as env
 from proue.config import postgres
+from proue.config.postgres.cluster import make_data_dir
 from proue.config.postgres.programs import wanted_major
 
 MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secret-key"
@@ -68,8 +69,24 @@ def _digest(path: Path) -> str:
 def backup(target: Path) -> str:
     """The archive holds the secret key: whoever reads it can read sealed secrets. Written 0600, whole or not at all."""
     data = env.data_dir()
-    if not target.absolute().parent.is_dir():
-        raise env.BadSetting(f"Le dossier {target.absolute().parent} n’existe pas : créez-le, ou donnez un autre --to.")
+    place = target.absolute().parent
+    if not place.is_dir():
+        raise env.BadSetting(f"Le dossier {place} n’existe pas : créez-le, ou donnez un autre --to.")
+    if target.is_dir():
+        raise env.BadSetting(f"{target} est un dossier : donnez à --to un nom de fichier, comme {target}/proue.tar.")
+    try:
+        count = _write(target, data)
+    except OSError as error:
+        raise env.BadSetting(f"La sauvegarde n’a pas pu être écrite dans {place} ({error.strerror}).") from None
+    size = target.stat().st_size / 1e6
+    return (
+        f"Sauvegarde écrite : {target} ({size:.1f} Mo, {count} fichiers). "
+        "Elle contient la clé secrète : gardez-la comme un mot de passe."
+    )
+
+
+def _write(target: Path, data: Path) -> int:
+    """How many stored files it holds."""
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".proue-backup-") as name:
         work = Path(name)
         with _urls() as urls:
@@ -98,17 +115,13 @@ def backup(target: Path) -> str:
                 tar.add(path, arcname=f"{FILES}/{path.relative_to(data / 'files')}")
         made.chmod(0o600)
         made.replace(target)
-    size = target.stat().st_size / 1e6
-    return (
-        f"Sauvegarde écrite : {target} ({size:.1f} Mo, {len(stored)} fichiers). "
-        "Elle contient la clé secrète : gardez-la comme un mot de passe."
-    )
+    return len(stored)
 
 
 def restore(archive: Path) -> str:
     """Everything is checked before anything is replaced."""
     data = env.data_dir()
-    data.mkdir(parents=True, exist_ok=True)
+    make_data_dir(data)
     with tempfile.TemporaryDirectory(dir=data, prefix=".proue-restore-") as name:
         work = Path(name)
         try:
@@ -127,6 +140,10 @@ def restore(archive: Path) -> str:
             path = work / part
             if not path.is_file() or _digest(path) != digest:
                 raise env.BadSetting(f"La sauvegarde est abîmée ({part}). Rien n’a été modifié.")
+        for path in work.rglob("*"):
+            part = str(path.relative_to(work))
+            if part != MANIFEST and not path.is_dir() and part not in manifest["sha256"]:
+                raise env.BadSetting(f"La sauvegarde contient ce qu’elle n’annonce pas ({part}). Rien n’a été modifié.")
         with _urls() as urls:
             postgres.restore(urls, work / DUMP)
         _put_back(work, data)
@@ -149,9 +166,10 @@ def upgrade() -> str:
 def _manifest(path: Path) -> dict[str, Any]:
     """Raises ValueError for what is no manifest of ours."""
     read = json.loads(path.read_text())
-    if not isinstance(read, dict) or not isinstance(read.get("sha256"), dict) or "made_at" not in read:
-        raise ValueError("manifeste incomplet")
-    return read
+    parts = read.get("sha256") if isinstance(read, dict) else None
+    if isinstance(parts, dict) and {DUMP, SECRET} <= parts.keys() and isinstance(read.get("made_at"), str):
+        return read
+    raise ValueError("manifeste incomplet")
 
 
 def _put_back(work: Path, data: Path) -> None:

@@ -49,7 +49,9 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--host", default=lambda: env.text("PROUE_HOST", "127.0.0.1"), help="Address to listen on.")
-@click.option("--port", default=lambda: env.integer("PROUE_PORT", 8400, low=1, high=65535), type=int)
+@click.option(
+    "--port", default=lambda: env.integer("PROUE_PORT", 8400, low=1, high=65535), type=click.IntRange(1, 65535)
+)
 @click.option("--data-dir", default=None, type=click.Path(path_type=Path))
 @click.option("--no-demo", is_flag=True, help="Without the demonstration world.")
 def up(host: str, port: int, data_dir: Path | None, no_demo: bool) -> None:
@@ -313,6 +315,8 @@ def main() -> None:
     from proue.config.supervise import follow_supervisor
 
     follow_supervisor()
+    # Whichever command is first makes the data directory. As root, PostgreSQL's account crosses it and reads nothing.
+    os.umask(0o066 if os.geteuid() == 0 else 0o077)
     cli()
 
 

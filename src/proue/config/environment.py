@@ -50,6 +50,23 @@ def reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
+def public_url() -> str:
+    """PROUE_PUBLIC_URL, or ''. What is no origin would answer 400 to every page."""
+    given = text("PROUE_PUBLIC_URL").rstrip("/")
+    try:
+        parts = urlsplit(given.lower())
+        sound = parts.port != 0 and parts.scheme in {"http", "https"} and bool(parts.hostname)
+        sound = sound and "@" not in parts.netloc and given.lower() == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        sound = False
+    if given and not sound:
+        raise BadSetting(
+            "PROUE_PUBLIC_URL doit être une adresse sans chemin, comme https://ia.votre-universite.fr, "
+            f"et vaut « {given} »."
+        )
+    return given
+
+
 def hosts(public_url: str) -> list[str]:
     """Names under which the portal may be asked for: the public one, and on this machine all of loopback's."""
     name = urlsplit(public_url).hostname or ""

@@ -15,10 +15,11 @@ SECRET_KEY = env.secret_key(DATA_DIR)
 DEBUG = False
 HOST = env.text("PROUE_HOST", "127.0.0.1")
 PORT = env.integer("PROUE_PORT", 8400, low=1, high=65535)
-PUBLIC_URL = env.text("PROUE_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+PUBLIC_URL = env.public_url() or f"http://{HOST}:{PORT}"
 DEMO = env.boolean("PROUE_DEMO", default=False)
-# The gateway relays every host name: only those of PROUE_PUBLIC_URL are answered, and on loopback all of its names.
-ALLOWED_HOSTS = env.hosts(PUBLIC_URL) if env.text("PROUE_PUBLIC_URL") else ["*"]
+# The gateway relays every host name. Only that of PROUE_PUBLIC_URL is answered (loopback has three); without it, which
+# `proue up` never starts, any name is.
+ALLOWED_HOSTS = env.hosts(PUBLIC_URL) if env.public_url() else ["*"]
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]

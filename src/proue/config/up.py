@@ -61,7 +61,7 @@ class Options:
 
     @property
     def public_url(self) -> str:
-        return env.text("PROUE_PUBLIC_URL").rstrip("/") or self.url
+        return env.public_url() or self.url
 
 
 def check(options: Options) -> None:
@@ -71,8 +71,9 @@ def check(options: Options) -> None:
             raise env.BadSetting(REFUSE_DEMO)
         if not env.text("PROUE_SECRET_KEY"):
             raise env.BadSetting(CHOOSE_YOUR_OWN)
-        if not urlsplit(env.text("PROUE_PUBLIC_URL")).hostname:
+        if not env.public_url():
             raise env.BadSetting(SAY_YOUR_ADDRESS)
+    env.public_url()
     _check_directory(options.data_dir)
     _check_port(options.host, options.port)
 
