@@ -8,6 +8,7 @@ from proue.serving.actions import snapshot_is_stale
 REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "institution.added": [snapshot_is_stale],
     "provider.declared": [snapshot_is_stale],
+    "attribute.declared": [snapshot_is_stale],
     "endpoint.declared": [snapshot_is_stale],
     "model.declared": [snapshot_is_stale],
     "use.declared": [snapshot_is_stale],

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
-from proue.supply.models import ApiKey, Endpoint, Model, Provider, Use
+from proue.kernel.policy import Gate
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class OfferedModel:
     operations: tuple[str, ...]
     params_total_b: float | None
     params_active_b: float | None
+    gates: tuple[Gate, ...] = ()  # none here: serving knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,22 @@ def addresses() -> list[tuple[str, str]]:
 
 def provider_by_code(code: str) -> Provider | None:
     return Provider.objects.filter(code=code).first()
+
+
+def attributes_in_force(provider_id: UUID, endpoint_id: UUID | None = None) -> dict[str, Attribute]:
+    """p.* of the checks by name: the provider's, overlaid by the endpoint's. Those past their validity included:
+    whoever evaluates a check says « expired », which is not « nobody said »."""
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=True)
+    rows = rows.filter(Q(endpoint__isnull=True) | Q(endpoint_id=endpoint_id)).order_by(
+        F("endpoint").asc(nulls_first=True)
+    )
+    return {row.name: row for row in rows}
+
+
+def attribute_history(provider_id: UUID, name: str) -> list[Attribute]:
+    """Newest first."""
+    rows = Attribute.objects.filter(provider_id=provider_id, name=name).select_related("endpoint")
+    return list(rows.order_by("-declared_at", "-id"))
 
 
 def endpoint_by_code(code: str) -> Endpoint | None:

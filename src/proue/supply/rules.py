@@ -50,6 +50,14 @@ class SizeClass(StrEnum):
     LARGE = "large"
 
 
+class Standing(StrEnum):
+    """How an attribute is known."""
+
+    DECLARED = "declared"
+    VERIFIED = "verified"
+    MEASURED = "measured"
+
+
 class KeyState(StrEnum):
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -214,6 +222,33 @@ def key_state(*, expires_at: datetime | None, revoked_at: datetime | None, at: d
 def pseudonym(secret_key: str, person_id: UUID) -> str:
     """How a person is called in grants, tokens and usage: stable here, and meaningless to whoever has not our key."""
     return hmac.digest(derive(secret_key, "pseudonym/1"), person_id.bytes, "sha256").hex()[:PSEUDONYM_CHARACTERS]
+
+
+class UnknownAttribute(Refusal):
+    code = "attribute.unknown"
+
+
+class ProofMissing(Refusal):
+    """Verified or measured, by what?"""
+
+    code = "attribute.proof_missing"
+
+
+class EndsBeforeItStarts(Refusal):
+    code = "attribute.ends_before_it_starts"
+
+
+def check_attribute(
+    name: str, *, standing: str, proof: str, valid_from: datetime, valid_until: datetime | None
+) -> None:
+    if name not in PROVIDER_ATTRIBUTES:
+        raise UnknownAttribute(name=name)
+    if standing not in {one.value for one in Standing}:
+        raise UnknownWord(word=standing, known=[one.value for one in Standing])
+    if standing != Standing.DECLARED and not proof:
+        raise ProofMissing(name=name)
+    if valid_until is not None and valid_until <= valid_from:
+        raise EndsBeforeItStarts(name=name)
 
 
 # Of a provider, as the check dictionary names them (p.* in the catalogue of requirements).
