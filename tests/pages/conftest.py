@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ class Site:
     citation: object = None
     key: object = None
     foreign_key: object = None
+    requirement: object = None  # the last version of one, with a need before it and a check after
 
     def client(self, role: str = "visitor", **options: object) -> Client:
         """A browser behind the gateway, signed in as `role`."""
@@ -95,5 +96,28 @@ def _build() -> Site:
         document = Document.objects.get(slug="deux-rives-cesure", scope_id=PUBLIC)
         passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
+        site.requirement = _spine(at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     return site
+
+
+def _spine(at: datetime) -> object:
+    """A need, the requirement that answers it, and the check that verifies it, as the rooms write them."""
+    from proue.kernel.ids import uuid7
+    from proue.store import links
+    from proue.store.rules import PUBLIC, EntityKind, Relation
+
+    made = [
+        links.put(
+            kind=kind, object_id=uuid7(), code=code, title=f"{code} <b>", body={"text": code}, scope_id=PUBLIC, at=at
+        )[0]
+        for kind, code in (
+            (EntityKind.CONSOLIDATED_NEED, "BC-901"),
+            (EntityKind.REQUIREMENT, "EX-TST-901"),
+            (EntityKind.CHECK, "CK-EX-TST-901-a"),
+        )
+    ]
+    need, requirement, check = made
+    links.tie(source=requirement, relation=Relation.DERIVES_FROM, target=need, at=at)
+    links.tie(source=check, relation=Relation.VERIFIES, target=requirement, at=at)
+    return requirement

@@ -40,6 +40,8 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "commons": (EVERYONE, SAFE_ONLY),
     "document": (EVERYONE, SAFE_ONLY),
     "citation": (EVERYONE, SAFE_ONLY),
+    "lineage_index": (EVERYONE, SAFE_ONLY),
+    "lineage": (EVERYONE, SAFE_ONLY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -68,6 +70,7 @@ def address(site, name: str) -> str:
         "document": {"slug": "deux-rives-cesure"},
         "citation": {"id": site.citation.pk},
         "revoke_key": {"id": site.key.pk},
+        "lineage": {"reference": site.requirement.code},
     }
     return reverse(name, kwargs=given.get(name))
 

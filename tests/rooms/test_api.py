@@ -14,8 +14,11 @@ from proue.institutions import actions as institutions
 from proue.institutions.access import Job
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.ids import uuid7
 from proue.metering import actions as metering
+from proue.store import links
 from proue.store.access import system
+from proue.store.rules import PUBLIC, EntityKind
 from proue.supply import actions as supply
 from proue.supply.models import ApiKey
 from proue.wire.token import key_digest
@@ -58,6 +61,8 @@ class World:
                 actor=Job(), code="assistance", institution=self.rives, purpose="p", data_class=DataClass.PUBLIC, at=now
             )
             self.program = supply.create_key(actor=Job(), use=self.use, name="programme", at=now)
+            made = {"kind": EntityKind.REQUIREMENT, "object_id": uuid7(), "code": "EX-1", "title": "une exigence"}
+            self.said, _ = links.put(**made, body={}, scope_id=PUBLIC, at=now)
 
     def someone(self, name, institution, status, role, now):
         person = institutions.add_person(actor=Job(), email=f"{name}@test.example", name=name, password=None, at=now)
@@ -112,6 +117,7 @@ EXPECTED = {
     ("POST", "keys"): (401, 404, 201, 201, 201, 404),
     ("DELETE", "keys/<uuid:id>"): (401, 404, 404, 200, 404, 404),
     ("GET", "usage"): (401, 200, 200, 200, 200, 200),
+    ("GET", "lineage/<str:reference>"): (200, 200, 200, 200, 200, 200),
 }
 
 
@@ -125,7 +131,8 @@ def test_who_may_what(world, who):
     for (method, path), statuses in EXPECTED.items():
         client = world.client(who)
         headers = csrf(client) if method != "GET" else {}
-        address = "/api/" + path.replace("<uuid:id>", str(world.program.key.pk))
+        given = {"<uuid:id>": str(world.program.key.pk), "<str:reference>": world.said.code}
+        address = "/api/" + re.sub("<[^>]+>", lambda hole: given[hole[0]], path)
         if method == "POST":
             response = post(client, address, {"use": "assistance", "name": "k"}, **headers)
         else:

@@ -216,6 +216,20 @@ def engine_llama(gguf: Path, port: int, context: int) -> None:
 
 
 @cli.command()
+@click.argument("reference")
+@click.option("--json", "as_json", is_flag=True)
+def lineage(reference: str, as_json: bool) -> None:
+    """Walk both ways from any object: need, requirement, clause, check, figure or routing decision."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.lineage import as_text, walk
+
+        found = walk(reference)
+        click.echo(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """Say what is configured, reachable, missing, insecure."""

@@ -93,3 +93,24 @@ def law(hq_country: str) -> str:
 
 def is_european(hq_country: str) -> bool:
     return hq_country in UNION
+
+
+# Read from the later end: « la clause CL-… exprime l’exigence EX-… ».
+RELATIONS = {
+    "consolidates": gettext_lazy("reprend"),
+    "derives_from": gettext_lazy("répond à"),
+    "expresses": gettext_lazy("exprime"),
+    "contains": gettext_lazy("contient"),
+    "commits_to": gettext_lazy("engage sur"),
+    "verifies": gettext_lazy("vérifie"),
+    "waives": gettext_lazy("suspend"),
+    "enforces": gettext_lazy("applique"),
+    "observes": gettext_lazy("constate"),
+    "reports_on": gettext_lazy("rend compte de"),
+    "revises": gettext_lazy("révise"),
+}
+LINK_STATES = {
+    "valid": gettext_lazy("vaut"),
+    "suspect": gettext_lazy("à relire"),
+    "broken": gettext_lazy("rompu"),
+}

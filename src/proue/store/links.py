@@ -4,27 +4,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import Q
 
-from proue.kernel.canonical import digest
-from proue.kernel.refusal import NotFound, Refusal
+from proue.kernel.canonical import digest, instant
+from proue.kernel.refusal import NotFound
 from proue.store.access import database
 from proue.store.models import Entity, Link
-from proue.store.rules import EntityKind, LinkState, Relation
+from proue.store.rules import EntityKind, LinkState, Relation, TooWide
 
 TITLE = 300
 REFERENCE = re.compile(r"(?P<code>[^@\s]{1,80})(?:@(?P<version>\d{1,9}))?")
 MAX_NODES = 5_000
-
-
-class TooWide(Refusal):
-    """The walk met more objects than MAX_NODES: a page or a command shows no such thing."""
-
-    code: ClassVar[str] = "lineage.too_wide"
 
 
 def put(
@@ -216,3 +210,31 @@ def suspects() -> list[Link]:
     """Links that wait for a reader."""
     rows = Link.objects.filter(state=LinkState.SUSPECT).select_related("source", "target")
     return list(rows.order_by("source__code", "target__code"))
+
+
+def as_json(found: Lineage) -> dict[str, Any]:
+    """What `proue lineage --json` and GET /api/lineage/{ref} give: names that stay."""
+    return {
+        "start": found.start.code,
+        "nodes": [
+            {
+                "kind": node.kind.value,
+                "code": node.code,
+                "version": node.version,
+                "title": node.title,
+                "digest": node.digest,
+                "at": instant(node.at),
+                "distance": node.distance,
+            }
+            for node in found.nodes
+        ],
+        "edges": [
+            {
+                "source": edge.source,
+                "relation": edge.relation.value,
+                "target": edge.target,
+                "state": edge.state.value,
+            }
+            for edge in found.edges
+        ],
+    }

@@ -1,7 +1,10 @@
 """Access scopes: one noun isolates everything. Pure."""
 
 from enum import StrEnum
+from typing import ClassVar
 from uuid import UUID
+
+from proue.kernel.refusal import Refusal
 
 
 class ScopeKind(StrEnum):
@@ -56,3 +59,9 @@ class LinkState(StrEnum):
     VALID = "valid"
     SUSPECT = "suspect"  # an end changed since: somebody reads it again
     BROKEN = "broken"  # it no longer holds; kept, because it did
+
+
+class TooWide(Refusal):
+    """The walk met more objects than a page or a command shows."""
+
+    code: ClassVar[str] = "lineage.too_wide"

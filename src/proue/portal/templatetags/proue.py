@@ -15,6 +15,8 @@ from django.utils.translation import get_language
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.portal import figures, words
+from proue.portal.spine.stations import Stop, stops
+from proue.store.links import Lineage
 
 register = template.Library()
 # Strokes on a 24-unit square, drawn with the colour of the text.
@@ -198,3 +200,9 @@ def language_code() -> str:
 def qr(svg: str) -> SafeString:
     """The drawing that we asked of `qrcode`, inline: our policy loads no image from a data address."""
     return mark_safe(svg[svg.index("<svg") :])  # noqa: S308 - drawn by a library from a secret of ours
+
+
+@register.simple_tag
+def stations(lineage: Lineage | None, here: str = "") -> list[Stop]:
+    """The strip's stations as this lineage fills them (parts/strip.html)."""
+    return stops(lineage or None, here)
