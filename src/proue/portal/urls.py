@@ -18,6 +18,6 @@ pages: list[URLPattern | URLResolver] = [
     path("modeles/", include("proue.portal.models.urls")),
     path("assistant/", include("proue.portal.assistant.urls")),
     path("", include("proue.portal.commons.urls")),
-    path("preuves/lignee/", include("proue.portal.spine.urls")),
+    path("preuves/", include("proue.portal.spine.urls")),
     path("etablissement/", include("proue.portal.institution.urls")),
 ]

@@ -1,7 +1,7 @@
 """The spine's memory: versions as they read, and what each rests on. One query walks it both ways."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,6 +95,12 @@ def confirm(link: Link) -> bool:
 
 def latest(object_id: UUID) -> Entity | None:
     return Entity.objects.filter(object_id=object_id).order_by("-version").first()
+
+
+def latest_by_code(codes: Sequence[str]) -> dict[str, Entity]:
+    """Code → its last version, for those that exist and may be read: one query."""
+    rows = Entity.objects.filter(code__in=list(codes)).order_by("code", "-version").distinct("code")
+    return {row.code: row for row in rows}
 
 
 def versions(object_id: UUID) -> list[Entity]:
