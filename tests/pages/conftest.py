@@ -22,6 +22,7 @@ class Site:
     key: object = None
     foreign_key: object = None
     requirement: object = None  # the last version of one, with a need before it and a check after
+    decision: object = None  # about that check
 
     def client(self, role: str = "visitor", **options: object) -> Client:
         """A browser behind the gateway, signed in as `role`."""
@@ -75,6 +76,7 @@ def _build() -> Site:
     from proue.kernel.clock import utc_now
     from proue.knowledge import actions as knowledge
     from proue.knowledge.models import Document, Passage
+    from proue.serving.actions import publish_snapshot
     from proue.store.access import system
     from proue.store.rules import PUBLIC
     from proue.supply import actions as supply
@@ -96,14 +98,19 @@ def _build() -> Site:
         document = Document.objects.get(slug="deux-rives-cesure", scope_id=PUBLIC)
         passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
-        site.requirement = _spine(at)
+        site.requirement, site.decision = _spine(at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
+    with system("snapshot"):
+        publish_snapshot(at=at)
     return site
 
 
-def _spine(at: datetime) -> object:
+def _spine(at: datetime) -> tuple[object, object]:
     """A need, the requirement that answers it, and the check that verifies it, as the rooms write them."""
+    from proue.kernel.dataclass import DataClass
     from proue.kernel.ids import uuid7
+    from proue.kernel.policy import Because, Gate
+    from proue.serving import decisions
     from proue.store import links
     from proue.store.rules import PUBLIC, EntityKind, Relation
 
@@ -120,4 +127,7 @@ def _spine(at: datetime) -> object:
     need, requirement, check = made
     links.tie(source=requirement, relation=Relation.DERIVES_FROM, target=need, at=at)
     links.tie(source=check, relation=Relation.VERIFIES, target=requirement, at=at)
-    return requirement
+    lapsed = Because(check.code, requirement.code, "undetermined", "expired", need=need.code)
+    gates = {"estuaire": (Gate(DataClass.PERSONAL, closed_by=(lapsed,)),)}
+    decisions.remember(gates, at=at)
+    return requirement, links.latest_by_code(["RT-estuaire-personal"])["RT-estuaire-personal"]

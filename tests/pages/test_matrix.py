@@ -42,6 +42,9 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "citation": (EVERYONE, SAFE_ONLY),
     "lineage_index": (EVERYONE, SAFE_ONLY),
     "lineage": (EVERYONE, SAFE_ONLY),
+    "why": (EVERYONE, SAFE_ONLY),
+    "decisions": (EVERYONE, SAFE_ONLY),
+    "decision": (EVERYONE, SAFE_ONLY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -71,6 +74,8 @@ def address(site, name: str) -> str:
         "citation": {"id": site.citation.pk},
         "revoke_key": {"id": site.key.pk},
         "lineage": {"reference": site.requirement.code},
+        "why": {"endpoint": "proue-extractif", "data_class": "public"},
+        "decision": {"code": site.decision.code},
     }
     return reverse(name, kwargs=given.get(name))
 

@@ -36,5 +36,5 @@ def test_its_links_as_a_table(site):
 def test_the_same_by_program(site):
     told = site.client().get("/api/lineage/EX-TST-901@1").json()
     assert told["start"] == "EX-TST-901"
-    assert [node["distance"] for node in told["nodes"]] == [-1, 0, 1]
+    assert [node["distance"] for node in told["nodes"]] == [-1, 0, 1, 2]
     assert site.client().get("/api/lineage/EX-NULLE-PART").json()["error"]["code"] == "not_found"

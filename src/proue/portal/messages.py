@@ -45,7 +45,7 @@ SENTENCES: Mapping[str, Promise] = {
     "key.expiry_in_the_past": _("La date d’expiration est déjà passée. Choisissez un jour à venir."),
     "key.secret_too_weak": _("Ce secret est trop court ou mal formé. Laissez Proue en tirer un au hasard."),
     "key.already_held": _("Ce secret ouvre déjà un autre usage. Laissez Proue en tirer un nouveau."),
-    "attribute.unknown": _("« {name} » n’est pas un attribut que les contrôles lisent. Choisissez-en un de la liste."),
+    "attribute.unknown": _("« {name} » n’est pas un attribut que les contrôles lisent. Choisissez-en un de la liste."),
     "attribute.proof_missing": _("Un attribut vérifié ou mesuré dit par quoi. Donnez la référence de la preuve."),
     "attribute.ends_before_it_starts": _("Cet attribut cesserait de valoir avant de commencer. Corrigez les dates."),
     "lineage.too_wide": _("La lignée de {reference} est trop large pour une page. Partez d’un objet plus précis."),

@@ -121,7 +121,7 @@ REASONS = {
     "false": gettext_lazy("ce qui est déclaré ne le respecte pas"),
     "missing": gettext_lazy("une information manque"),
     "expired": gettext_lazy("une preuve a expiré"),
-    "empty": gettext_lazy("rien à contrôler : la liste est vide"),
+    "empty": gettext_lazy("rien à contrôler : la liste est vide"),
     "too_few": gettext_lazy("trop peu de mesures pour conclure"),
     "error": gettext_lazy("une valeur n’est pas de la forme attendue"),
     "not_boolean": gettext_lazy("l’expression ne répond pas par oui ou par non"),

@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from proue.portal.assistant.forms import MAX_QUESTION, AskForm
 from proue.portal.figures import language
 from proue.portal.requests import ActorRequest
 from proue.portal.words import CLASS_EXAMPLES, CLASSES
-from proue.supply import queries as supply
+from proue.serving import queries as serving
 
 # Questions that the demonstration's documents answer; the last two need an account of Deux-Rives.
 SUGGESTIONS = (
@@ -34,7 +35,7 @@ def index(request: ActorRequest) -> HttpResponse:
     if use is None:
         return render(request, "assistant/closed.html", status=503)
     grant = routes.grant_of(use)
-    known = routes.routes_of(supply.offered_models(), grant)
+    known = routes.routes_of(serving.routes(), grant)
     classes = routes.classes_of(grant)
     asked = request.POST if request.method == "POST" else None
     first = next(iter(known), "")
@@ -44,7 +45,7 @@ def index(request: ActorRequest) -> HttpResponse:
         "model": first,
     }
     form = AskForm(asked, initial=initial, classes=classes, models=list(known))
-    context: dict[str, Any] = {"form": form, **_choices(known, grant, classes)}
+    context: dict[str, Any] = {"form": form, **_choices(known, grant, classes, request.at)}
     if asked is not None and form.is_valid():
         context |= _answered(request, form.cleaned_data)
     model = str(form["model"].value() or first)
@@ -52,7 +53,7 @@ def index(request: ActorRequest) -> HttpResponse:
     context |= {
         "use": use,
         "public_use": use.data_class == DataClass.PUBLIC,
-        "where": routes.said(routes.destination(known, grant, model, chosen)),
+        "where": routes.said(routes.destination(known, grant, model, chosen, at=request.at)),
         "chosen": chosen,
         "chosen_model": model,
         "generative": any(one.generative for targets in known.values() for one in targets),
@@ -74,12 +75,12 @@ def _class_or(value: object, otherwise: DataClass) -> DataClass:
         return otherwise
 
 
-def _choices(known: routes.Routes, grant: routes.Grant, classes: list[DataClass]) -> dict[str, Any]:
+def _choices(known: routes.Routes, grant: routes.Grant, classes: list[DataClass], at: datetime) -> dict[str, Any]:
     """What the form offers, and where each pair (model, class) would go: the page says it before sending."""
     where = {
         model: {
             one.code: {
-                "said": routes.said(target := routes.destination(known, grant, model, one)),
+                "said": routes.said(target := routes.destination(known, grant, model, one, at=at)),
                 "open": target is not None,
             }
             for one in classes
@@ -111,7 +112,7 @@ def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
             request_id=request.request_id,
         )
     except gateway.NoAnswer as reason:
-        return {"alert": str(reason), "question": asked["question"]}
+        return {"alert": str(reason), "clauses": reason.clauses, "question": asked["question"]}
     origins = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
     return {"answer": answer.read(body, endpoint, origins), "question": asked["question"]}
 

@@ -22,17 +22,17 @@ class Station:
 
 
 STATIONS: Sequence[Station] = (
-    Station("need", _("Besoin"), _("Qui en a besoin ?"), (EntityKind.CONSOLIDATED_NEED, EntityKind.NEED)),
-    Station("requirement", _("Exigence"), _("Que demande-t-on ?"), (EntityKind.REQUIREMENT,)),
+    Station("need", _("Besoin"), _("Qui en a besoin ?"), (EntityKind.CONSOLIDATED_NEED, EntityKind.NEED)),
+    Station("requirement", _("Exigence"), _("Que demande-t-on ?"), (EntityKind.REQUIREMENT,)),
     Station(
         "clause",
         _("Clause"),
-        _("Qui s’y engage ?"),
+        _("Qui s’y engage ?"),
         (EntityKind.CLAUSE, EntityKind.COMMITMENT, EntityKind.SPECIFICATION),
     ),
-    Station("check", _("Contrôle"), _("Comment le vérifie-t-on ?"), (EntityKind.CHECK, EntityKind.DEROGATION)),
-    Station("decision", _("Décision"), _("Où vont les requêtes ?"), (EntityKind.DECISION,)),
-    Station("proof", _("Preuve"), _("Est-ce tenu ?"), (EntityKind.STATEMENT, EntityKind.FINDING)),
+    Station("check", _("Contrôle"), _("Comment le vérifie-t-on ?"), (EntityKind.CHECK, EntityKind.DEROGATION)),
+    Station("decision", _("Décision"), _("Où vont les requêtes ?"), (EntityKind.DECISION,)),
+    Station("proof", _("Preuve"), _("Est-ce tenu ?"), (EntityKind.STATEMENT, EntityKind.FINDING)),
 )
 
 
