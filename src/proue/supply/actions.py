@@ -26,6 +26,7 @@ from proue.supply.facts import (
     UseDeclared,
 )
 from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
+from proue.supply.queries import attributes_in_force
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
 
@@ -82,9 +83,12 @@ def declare_provider(
         row, changed = _settle(Provider, {"code": code}, wanted, at)
         if changed:
             record(ProviderDeclared(provider_id=row.pk, provider=code), actor=actor, at=at)
+        # A bare value that is already known, with whatever proof and end, says nothing new.
+        known = attributes_in_force(row.pk)
         told = [
             declare_attribute(actor=actor, provider=row, name=attribute, value=value, at=at)[1]
             for attribute, value in (attributes or {}).items()
+            if attribute not in known or not rules.same_value(known[attribute].value, value)
         ]
         return row, changed or any(told)
 
@@ -104,19 +108,25 @@ def declare_attribute(
     valid_until: datetime | None = None,
 ) -> tuple[Attribute, bool]:
     """What is said now ends what was said before; the same again changes nothing."""
-    _require(actor, Right.DECLARE_ATTRIBUTES)
+    if isinstance(actor, Actor):
+        actor.require_everywhere(Right.DECLARE_ATTRIBUTES)
     start = valid_from or at
-    rules.check_attribute(name, standing=standing, proof=proof, valid_from=start, valid_until=valid_until)
+    rules.check_attribute(name, value=value, standing=standing, proof=proof, valid_from=start, valid_until=valid_until)
+    if start > at:
+        raise rules.NotYet(name=name)
+    if endpoint is not None and endpoint.provider_id != provider.pk:
+        raise rules.EndpointOfAnother(endpoint=endpoint.code, provider=provider.name)
     with transaction.atomic(using=database()):
         known = (
             Attribute.objects.select_for_update()
             .filter(provider=provider, endpoint=endpoint, name=name, ended_at__isnull=True)
             .first()
         )
-        said = (value, unit, standing, proof, valid_until)
+        said = (unit, standing, proof, valid_until)
         if known is not None:
-            before = (known.value, known.unit, known.standing, known.proof, known.valid_until)
-            if before == said and valid_from in {None, known.valid_from}:
+            before = (known.unit, known.standing, known.proof, known.valid_until)
+            same = before == said and rules.same_value(known.value, value)
+            if same and valid_from in {None, known.valid_from}:
                 return known, False
             known.ended_at = at
             known.save(update_fields=["ended_at"])

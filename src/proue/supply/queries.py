@@ -11,6 +11,7 @@ from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate
 from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
+from proue.supply.rules import Validity, validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,87 @@ def attributes_in_force(provider_id: UUID, endpoint_id: UUID | None = None) -> d
     return {row.name: row for row in rows}
 
 
+def attribute_in_force(provider_id: UUID, endpoint_id: UUID | None, name: str) -> Attribute | None:
+    """Of that very subject, nothing overlaid."""
+    subject = Q(endpoint__isnull=True) if endpoint_id is None else Q(endpoint_id=endpoint_id)
+    rows = Attribute.objects.filter(subject, provider_id=provider_id, ended_at__isnull=True)
+    return rows.filter(name=name).first()
+
+
 def attribute_history(provider_id: UUID, name: str) -> list[Attribute]:
     """Newest first."""
     rows = Attribute.objects.filter(provider_id=provider_id, name=name).select_related("endpoint")
     return list(rows.order_by("-declared_at", "-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What is said of a provider and of its endpoints, as it stands at an instant. Each by subject, then name."""
+
+    holds: list[Attribute]
+    soon: list[Attribute]  # ends within 90 days
+    expired: list[Attribute]
+
+
+def register(provider_id: UUID, at: datetime) -> Register:
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=True).select_related("endpoint")
+    found: dict[Validity, list[Attribute]] = {one: [] for one in Validity}
+    for row in rows.order_by(F("endpoint__code").asc(nulls_first=True), "name"):
+        found[validity(row.valid_until, at)].append(row)
+    return Register(found[Validity.HOLDS], found[Validity.SOON], found[Validity.EXPIRED])
+
+
+def replaced_attributes(provider_id: UUID) -> list[Attribute]:
+    """What was said before and no longer is, newest first."""
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=False).select_related("endpoint")
+    return list(rows.order_by("-ended_at", "name", "-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an endpoint stands, as anyone may know it. Neither address nor secret."""
+
+    code: str
+    country: str
+    name: str
+    clearance: DataClass
+    active: bool
+    models: tuple[str, ...]
+
+
+def sites_of(provider_id: UUID) -> list[Site]:
+    """Active or not, in the order in which the gateway tries them."""
+    models: dict[UUID, list[str]] = {}
+    for endpoint_id, name in Model.objects.filter(endpoint__provider_id=provider_id, active=True).values_list(
+        "endpoint_id", "name"
+    ):
+        models.setdefault(endpoint_id, []).append(name)
+    rows = Endpoint.objects.filter(provider_id=provider_id).order_by("position", "code")
+    rows = rows.only("code", "country", "site", "clearance", "active")
+    return [
+        Site(
+            code=row.code,
+            country=row.country,
+            name=str(row.site.get("name", "")),
+            clearance=row.clearance_class,
+            active=row.active,
+            models=tuple(sorted(models.get(row.pk, []))),
+        )
+        for row in rows
+    ]
+
+
+def providers() -> list[Provider]:
+    return list(Provider.objects.order_by("name", "code"))
+
+
+def endpoint_by_id(id: UUID) -> Endpoint | None:
+    return Endpoint.objects.filter(id=id).select_related("provider").first()
+
+
+def endpoint_codes(provider_id: UUID | None = None) -> list[str]:
+    rows = Endpoint.objects.order_by("code")
+    return list((rows if provider_id is None else rows.filter(provider_id=provider_id)).values_list("code", flat=True))
 
 
 def endpoint_by_code(code: str) -> Endpoint | None:
