@@ -14,4 +14,8 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "use.declared": [snapshot_is_stale],
     "key.created": [snapshot_is_stale],
     "key.revoked": [snapshot_is_stale],
+    "commitment.entered": [snapshot_is_stale],
+    "commitment.suspended": [snapshot_is_stale],
+    "commitment.resumed": [snapshot_is_stale],
+    "commitment.ended": [snapshot_is_stale],
 }

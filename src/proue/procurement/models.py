@@ -17,9 +17,8 @@ class Commitment(ScopedRow):
         "supply.Provider", on_delete=models.PROTECT, related_name="+"
     )  # whose endpoints it binds
     parties = models.JSONField()  # [{"role": "buyer" | "supplier" | "member", "code": UAI or provider}]
-    specification = models.ForeignKey(
-        "specification.Specification", null=True, on_delete=models.PROTECT, related_name="+"
-    )
+    # The specification's version that was signed, as it read.
+    specification = models.ForeignKey("store.Entity", null=True, on_delete=models.PROTECT, related_name="+")
     signed_on = models.DateField()
     starts_on = models.DateField()
     ends_on = models.DateField(null=True)  # the first day that it no longer binds

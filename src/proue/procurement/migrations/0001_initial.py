@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
                 ('provider', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='supply.provider')),
                 ('scope', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='store.scope')),
-                ('specification', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='specification.specification')),
+                ('specification', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='store.entity')),
             ],
         ),
         migrations.CreateModel(
