@@ -1,7 +1,7 @@
 """The YAML of `proue apply`, read with the line of every value. Nothing here touches the database."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,7 +16,8 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation
 from proue.metering.rules import UNITS, Per, Subject
-from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass
+from proue.procurement.rules import THRESHOLDS, Kind, PartyRole
+from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass, Standing
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 MAX_TEXT = 500
@@ -26,8 +27,6 @@ MAX_DEPTH = 6
 LATER = {
     "needs": "les besoins",
     "requirements": "les exigences",
-    "contracts": "les contrats, conventions et pilotes",
-    "attributes": "les attributs avec preuve et validité",
 }
 
 
@@ -211,6 +210,54 @@ def _instant(node: yaml.Node) -> datetime:
     return at
 
 
+def _day(node: yaml.Node) -> date:
+    """A day of Paris."""
+    try:
+        return date.fromisoformat(_text(node))
+    except ValueError:
+        raise _Wrong("attend un jour, comme 2027-01-01") from None
+
+
+def _named(known: Collection[str], what: str) -> Reader:
+    def read(node: yaml.Node) -> str:
+        word = _text(node)
+        if word not in known:
+            raise _Wrong(f"ne connaît pas {what} « {word} ».{_suggest(word, known) or ' Liste : ' + _listed(known)}")
+        return word
+
+    return read
+
+
+def _listed(known: Collection[str]) -> str:
+    return ", ".join(sorted(known))
+
+
+def _thresholds(node: yaml.Node) -> dict[str, float]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _Wrong("attend une table, comme {availability_min: 0.995}")
+    name_of = _named(THRESHOLDS, "le seuil")
+    table: dict[str, float] = {}
+    for key, value in node.value:
+        name = name_of(key)
+        if name in table:
+            raise _Wrong(f"donne deux fois « {name} »")
+        table[name] = _number(value)
+    return table
+
+
+def _parties(node: yaml.Node) -> list[dict[str, str]]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise _Wrong("attend une liste, comme [{role: buyer, code: 0999900Z}]")
+    role_of = _one_of(PartyRole)
+    found: list[dict[str, str]] = []
+    for item in node.value:
+        given = {str(key.value): value for key, value in item.value} if isinstance(item, yaml.MappingNode) else {}
+        if set(given) != {"role", "code"}:
+            raise _Wrong("attend pour chaque partie un rôle et un code, comme {role: buyer, code: 0999900Z}")
+        found.append({"role": role_of(given["role"]), "code": _text(given["code"])})
+    return found
+
+
 def _table(known: frozenset[str], what: str) -> Reader:
     def read(node: yaml.Node) -> dict[str, object]:
         if not isinstance(node, yaml.MappingNode):
@@ -320,6 +367,30 @@ SHAPES: Mapping[str, Shape] = {
         {"use": _text, "name": _short(120), "secret_env": _text},
         {"expires_at": _instant, "operations": _operations, "person": _text},
         ("use", "name"),
+    ),
+    "attributes": Shape(
+        {
+            "provider": _text,
+            "name": _named(PROVIDER_ATTRIBUTES, "l’attribut"),
+            "value": _plain,
+            "standing": _one_of(Standing),
+        },
+        {"endpoint": _text, "unit": _short(16), "proof": _short(500), "valid_from": _instant, "valid_until": _instant},
+        ("provider", "endpoint", "name"),
+    ),
+    "contracts": Shape(
+        {
+            "code": _text,
+            "kind": _one_of(Kind),
+            "title": _short(200),
+            "provider": _text,
+            "parties": _parties,
+            "signed_on": _day,
+            "starts_on": _day,
+            "clauses": _texts,
+        },
+        {"ends_on": _day, "specification": _text, "endpoints": _texts, "thresholds": _thresholds},
+        ("code",),
     ),
 }
 SECTIONS = [name for name in SHAPES if name != "models"]
