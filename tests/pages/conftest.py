@@ -21,6 +21,7 @@ class Site:
     citation: object = None
     key: object = None
     foreign_key: object = None
+    commitment: object = None  # in force, on one clause, two engines, a threshold
     requirement: object = None  # the last version of one, with a need before it and a check after
     decision: object = None  # about that check
 
@@ -99,6 +100,7 @@ def _build() -> Site:
         passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
         site.requirement, site.decision = _spine(at)
+        site.commitment = _market(site, at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -131,3 +133,49 @@ def _spine(at: datetime) -> tuple[object, object]:
     gates = {"estuaire": (Gate(DataClass.PERSONAL, closed_by=(lapsed,)),)}
     decisions.remember(gates, at=at)
     return requirement, links.latest_by_code(["RT-estuaire-personal"])["RT-estuaire-personal"]
+
+
+def _market(site: Site, at: datetime) -> object:
+    """A buyer of the alliance, a provider with its register, and a contract with it."""
+    from proue.institutions import actions as institutions
+    from proue.institutions import queries
+    from proue.institutions.access import Job
+    from proue.institutions.rules import Role
+    from proue.kernel.dataclass import DataClass
+    from proue.kernel.paris import day_of, midnight
+    from proue.procurement import actions as procurement
+    from proue.specification.models import Clause
+    from proue.store import links
+    from proue.store.rules import PUBLIC, EntityKind
+    from proue.supply import actions as supply
+
+    made, today = {"actor": Job(), "at": at}, day_of(at)
+    buyer = institutions.add_person(email="achats@alliance.example", name="Lou Marchand", password=None, **made)
+    institutions.grant_role(person=buyer, role=Role.BUYER, institution=None, **made)
+    site.people["buyer"] = queries.person_by_email(buyer.email)
+    provider, _ = supply.declare_provider(code="cap-essai", name="Cap <b>", hq_country="FR", **made)
+    for code in ("cap-essai-1", "cap-essai-2"):
+        given = {"base_url": f"http://127.0.0.1:9/{code}", "country": "FR", "clearance": DataClass.PERSONAL}
+        supply.declare_endpoint(code=code, provider=provider, site={"name": "Brest"}, **given, **made)
+    for value, days in (("aucun", None), ("qualifie", 12)):
+        until = midnight(today + timedelta(days=days)) if days else None
+        said = {"standing": "verified", "proof": "https://cyber.example/decision", "valid_until": until}
+        supply.declare_attribute(provider=provider, name="snc_status", value=value, **said, **made)
+    given = {"code": "CL-CCTP-901", "title": "Clause <b>", "scope_id": PUBLIC}
+    clause = Clause.objects.create(document="cctp", text="x", position=901, created_at=at, **given)
+    links.put(kind=EntityKind.CLAUSE, object_id=clause.pk, body={"text": "x"}, at=at, **given)
+    row, _ = procurement.enter_commitment(
+        code="AC-ESSAI-01",
+        kind="contract",
+        title="Inférence <b>souveraine",
+        provider=provider,
+        parties=[{"role": "buyer", "code": "0999900Z"}, {"role": "supplier", "code": "cap-essai"}],
+        signed_on=today - timedelta(days=40),
+        starts_on=today - timedelta(days=30),
+        ends_on=today + timedelta(days=700),
+        clauses=["CL-CCTP-901"],
+        endpoints=["cap-essai-1"],
+        thresholds={"availability_min": 0.995, "ttft_p95_ms_max": 800, "max_eur": 1250000},
+        **made,
+    )
+    return row

@@ -13,7 +13,10 @@ from proue.config import messages
 from tests.pages.test_matrix import MATRIX, address
 
 PAGE_BYTES = 150_000
-ROLE_OF = {"account_login": "visitor", "people": "stranger"}
+ROLE_OF = {
+    "account_login": "visitor", "people": "stranger", "new_commitment": "buyer", "suspend_commitment": "buyer",
+    "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
+}  # fmt: skip
 PAGES = [
     name for name in MATRIX
     if name not in {

@@ -12,6 +12,7 @@ from proue.portal.middleware import WITHOUT_SECOND_FACTOR
 ROLES = ("visitor", "student", "teacher", "dpo", "stranger")
 SAFE_ONLY = (405, 405, 405, 405, 405)
 EVERYONE = (200, 200, 200, 200, 200)
+NOBODY = (404, 404, 404, 404, 404)
 TO_SIGN_IN = (302, 302, 302, 302, 302)
 
 # name → statuses of an empty GET and an empty POST, by ROLES. The stranger is another institution's referent.
@@ -45,6 +46,15 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "why": (EVERYONE, SAFE_ONLY),
     "decisions": (EVERYONE, SAFE_ONLY),
     "decision": (EVERYONE, SAFE_ONLY),
+    "market": (EVERYONE, SAFE_ONLY),
+    "commitment": (EVERYONE, SAFE_ONLY),
+    "new_commitment": (NOBODY, NOBODY),  # buyers of the alliance: tests/pages/test_market.py
+    "suspend_commitment": (NOBODY, NOBODY),
+    "resume_commitment": (NOBODY, NOBODY),
+    "end_commitment": (NOBODY, NOBODY),
+    "providers": (EVERYONE, SAFE_ONLY),
+    "provider": (EVERYONE, SAFE_ONLY),
+    "declare_attribute": (NOBODY, NOBODY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -73,6 +83,12 @@ def address(site, name: str) -> str:
         "document": {"slug": "deux-rives-cesure"},
         "citation": {"id": site.citation.pk},
         "revoke_key": {"id": site.key.pk},
+        "commitment": {"code": site.commitment.code},
+        "suspend_commitment": {"code": site.commitment.code},
+        "resume_commitment": {"code": site.commitment.code},
+        "end_commitment": {"code": site.commitment.code},
+        "provider": {"code": site.commitment.provider.code},
+        "declare_attribute": {"code": site.commitment.provider.code},
         "lineage": {"reference": site.requirement.code},
         "why": {"endpoint": "proue-extractif", "data_class": "public"},
         "decision": {"code": site.decision.code},

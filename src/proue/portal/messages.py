@@ -48,6 +48,42 @@ SENTENCES: Mapping[str, Promise] = {
     "attribute.unknown": _("« {name} » n’est pas un attribut que les contrôles lisent. Choisissez-en un de la liste."),
     "attribute.proof_missing": _("Un attribut vérifié ou mesuré dit par quoi. Donnez la référence de la preuve."),
     "attribute.ends_before_it_starts": _("Cet attribut cesserait de valoir avant de commencer. Corrigez les dates."),
+    "attribute.no_value": _("Donnez une valeur : ce que nul ne sait ne se déclare pas."),
+    "attribute.not_yet": _("Cet attribut ne vaut pas encore. Déclarez-le à partir du jour où il vaut."),
+    "attribute.endpoint_of_another": _(
+        "Le moteur « {endpoint} » n’est pas à ce fournisseur. Choisissez-en un des siens."
+    ),
+    "commitment.not_from_here": _(
+        "L’état de cet engagement ne permet pas cette action. Rechargez la page pour le voir."
+    ),
+    "commitment.no_party": _("Un engagement lie quelqu’un. Nommez au moins une partie."),
+    "commitment.ends_before_it_starts": _("Cet engagement cesserait avant de commencer. Corrigez les dates."),
+    "commitment.unknown_threshold": _(
+        "« {name} » n’est pas un seuil que les contrôles lisent. Choisissez-en un de la liste."
+    ),
+    "commitment.bad_threshold": _(
+        "« {name} » ne peut pas valoir {value} : un seuil est un nombre positif, et une part ne dépasse pas 100 %."
+    ),
+    "commitment.bad_code": _(
+        "« {value} » ne peut pas servir de code : employez des capitales, des chiffres et des tirets, comme AC-2026-01."
+    ),
+    "commitment.bad_title": _("Donnez un intitulé, de {longest} signes au plus."),
+    "commitment.unknown_kind": _(
+        "« {value} » n’est ni un contrat, ni une convention, ni un pilote. Choisissez dans la liste."
+    ),
+    "commitment.already_entered": _("{commitment} est déjà enregistré. Choisissez un autre code, ou ouvrez sa page."),
+    "commitment.moves_provider": _(
+        "{commitment} lie déjà un autre fournisseur, ou est d’une autre nature. Enregistrez un autre engagement."
+    ),
+    "commitment.unknown_party": _("« {code} » n’est ni un établissement ni un fournisseur connu. Déclarez-le d’abord."),
+    "commitment.unknown_specification": _(
+        "Le cahier des charges « {specification} » n’existe pas. Choisissez une version de la liste."
+    ),
+    "commitment.unknown_clause": _("La clause « {clause} » n’existe pas. Vérifiez son code et sa version."),
+    "commitment.unknown_endpoint": _("Le moteur « {endpoint} » n’est pas déclaré. Vérifiez son code."),
+    "commitment.endpoint_of_another": _(
+        "Le moteur « {endpoint} » n’est pas à ce fournisseur, qui ne s’engage que pour les siens."
+    ),
     "lineage.too_wide": _("La lignée de {reference} est trop large pour une page. Partez d’un objet plus précis."),
     "budget.no_limit": _(
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."

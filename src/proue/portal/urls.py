@@ -19,5 +19,6 @@ pages: list[URLPattern | URLResolver] = [
     path("assistant/", include("proue.portal.assistant.urls")),
     path("", include("proue.portal.commons.urls")),
     path("preuves/", include("proue.portal.spine.urls")),
+    path("marche/", include("proue.portal.market.urls")),
     path("etablissement/", include("proue.portal.institution.urls")),
 ]

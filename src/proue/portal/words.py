@@ -9,6 +9,8 @@ from django.utils.translation import gettext as _
 
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.procurement.rules import Kind, PartyRole, Phase, State
+from proue.supply.rules import Standing
 
 CLASSES: Mapping[DataClass, Promise] = {
     DataClass.PUBLIC: gettext_lazy("rien de personnel"),
@@ -54,6 +56,32 @@ STATUSES: Mapping[Status, Promise] = {
     Status.TEACHER: gettext_lazy("enseignement"),
     Status.RESEARCHER: gettext_lazy("recherche"),
     Status.STAFF: gettext_lazy("personnel"),
+}
+COMMITMENT_KINDS: Mapping[Kind, Promise] = {
+    Kind.CONTRACT: gettext_lazy("contrat"),
+    Kind.CONVENTION: gettext_lazy("convention entre établissements"),
+    Kind.PILOT: gettext_lazy("partenariat ou pilote"),
+}
+COMMITMENT_PHASES: Mapping[Phase, Promise] = {
+    Phase.COMING: gettext_lazy("à venir"),
+    Phase.IN_FORCE: gettext_lazy("en vigueur"),
+    Phase.SUSPENDED: gettext_lazy("suspendu"),
+    Phase.OVER: gettext_lazy("terminé"),
+}
+COMMITMENT_STATES: Mapping[State, Promise] = {
+    State.IN_FORCE: gettext_lazy("en vigueur"),
+    State.SUSPENDED: gettext_lazy("suspendu"),
+    State.ENDED: gettext_lazy("terminé"),
+}
+PARTY_ROLES: Mapping[PartyRole, Promise] = {
+    PartyRole.BUYER: gettext_lazy("acheteur"),
+    PartyRole.SUPPLIER: gettext_lazy("fournisseur"),
+    PartyRole.MEMBER: gettext_lazy("membre"),
+}
+STANDINGS: Mapping[Standing, Promise] = {
+    Standing.DECLARED: gettext_lazy("déclaré"),
+    Standing.VERIFIED: gettext_lazy("vérifié"),
+    Standing.MEASURED: gettext_lazy("mesuré"),
 }
 LICENCES: Mapping[str, str] = {
     "etalab-2.0": "Licence Ouverte 2.0",

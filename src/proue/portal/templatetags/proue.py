@@ -16,7 +16,9 @@ from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.portal import figures, words
 from proue.portal.spine.stations import Stop, stops
+from proue.procurement.rules import Kind, Phase, State
 from proue.store.links import Lineage
+from proue.supply.rules import Standing
 
 register = template.Library()
 # Strokes on a 24-unit square, drawn with the colour of the text.
@@ -115,6 +117,27 @@ def law(code: str) -> str:
 @register.filter
 def licence(code: str) -> str:
     return words.LICENCES.get(code, code)
+
+
+@register.filter
+def kind_words(value: str) -> str:
+    """Of a commitment."""
+    return str(words.COMMITMENT_KINDS[Kind(value)])
+
+
+@register.filter
+def phase_words(value: str) -> str:
+    return str(words.COMMITMENT_PHASES[Phase(value)])
+
+
+@register.filter
+def commitment_state_words(value: str) -> str:
+    return str(words.COMMITMENT_STATES[State(value)])
+
+
+@register.filter
+def standing_words(value: str) -> str:
+    return str(words.STANDINGS[Standing(value)])
 
 
 @register.filter
