@@ -14,6 +14,8 @@ PUBLIC = (
     "/communs/?q=bourse",
     "/communs/deux-rives-calendrier-universitaire-2026-2027/",
     "/modeles/",
+    "/marche/",
+    "/marche/fournisseurs/",
     "/compte/connexion/",
     "/accessibilite/",
     "/mentions/",

@@ -231,6 +231,8 @@ def test_a_code_is_one_commitment_for_good(world):
     world.enter()
     with pytest.raises(rules.AlreadyEntered):
         world.enter(revise=False)
+    with pytest.raises(rules.AlreadyEntered):
+        world.enter(code="CL-CCTP-1")
     for fault in ({"provider": world.other}, {"kind": "pilot"}):
         with pytest.raises(rules.MovesProvider):
             world.enter(**fault)

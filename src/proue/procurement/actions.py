@@ -190,6 +190,8 @@ def _clauses(given: Sequence[str] | str, signed: Entity | None, before: Mapping[
 
 
 def _create(code: str, wanted: Mapping[str, object], at: datetime) -> Commitment:
+    if Entity.objects.filter(code=code).exists():  # a requirement's, a check's: a code is never used again
+        raise rules.AlreadyEntered(commitment=code)
     try:
         with transaction.atomic(using=database()):
             return Commitment.objects.create(code=code, scope_id=PUBLIC, created_at=at, **wanted)
