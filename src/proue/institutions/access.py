@@ -11,7 +11,7 @@ from proue.institutions.models import Institution, Person
 from proue.institutions.rules import ADMINISTRATORS, MEMBER_RIGHTS, ROLE_RIGHTS, NotAllowed, Right, Role, Status
 from proue.kernel.refusal import NotFound
 from proue.store.access import database
-from proue.store.rules import MEMBERS, PUBLIC
+from proue.store.rules import ALLIANCE, MEMBERS, PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,14 @@ class Actor:
 
     def require(self, right: Right, institution_id: UUID | None = None) -> None:
         if not self.may(right, institution_id):
+            raise NotAllowed(right=right.value)
+
+    def may_everywhere(self, right: Right) -> bool:
+        """The right held alliance-wide: what writing a row that is open to all takes."""
+        return any(tie.scope_id == ALLIANCE and tie.gives(right) for tie in self.ties)
+
+    def require_everywhere(self, right: Right) -> None:
+        if not self.may_everywhere(right):
             raise NotAllowed(right=right.value)
 
     @property
