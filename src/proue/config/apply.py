@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,10 @@ from uuid import UUID
 
 from django.db import models
 
+from proue.config import apply_needs
+from proue.config.applying import Missing as _Missing
+from proue.config.applying import Wrong as _Wrong
+from proue.config.applying import unknown
 from proue.config.declarations import BadDeclaration, Declarations, Entry, Place, Problem, read
 from proue.config.publishing import ACKNOWLEDGE_S, living, publish_and_wait
 from proue.institutions import actions as institutions
@@ -83,14 +86,6 @@ class _Undo(Exception):
     """Ends a dry run: everything was tried, nothing stays."""
 
 
-class _Wrong(Exception):
-    """A declaration that can be read and makes no sense here: the place's key, and the sentence."""
-
-    def __init__(self, key: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.key = key
-
-
 def apply(
     paths: Sequence[Path], *, actor: Actor | Job, at: datetime, dry_run: bool = False, wait: bool = True
 ) -> Report:
@@ -126,6 +121,8 @@ class _Work:
     def run(self) -> None:
         steps: tuple[tuple[str, Callable[[Entry], None]], ...] = (
             ("institutions", self._institution),
+            ("needs", self._need),
+            ("needs", self._consolidated_need),
             ("providers", self._provider),
             ("endpoints", self._endpoint),
             ("models", self._model),
@@ -317,6 +314,24 @@ class _Work:
         self._compare("budget", f"{given[subject.value]} / {per.value}", before, row, moved)
         self.report.notes.append(BUDGETS_LATER)
 
+    def _need(self, entry: Entry) -> None:
+        if apply_needs.is_raw(entry):
+            self._done("need", apply_needs.need(entry, self.declared, actor=self.actor, at=self.at))
+
+    def _consolidated_need(self, entry: Entry) -> None:
+        """After those that they are made of, wherever the files put them."""
+        if not apply_needs.is_raw(entry):
+            done = apply_needs.consolidated(entry, self.declared, actor=self.actor, at=self.at)
+            self._done("consolidated need", done)
+
+    def _done(self, kind: str, done: apply_needs.Done) -> None:
+        if done.before is None:
+            self._note(ADDED, kind, done.name)
+        elif done.changed:
+            self._note(CHANGED, kind, done.name, _difference(done.before, done.after))
+        else:
+            self._note(SAME, kind, done.name)
+
     def _subject(self, entry: Entry, subject: Subject) -> tuple[UUID, UUID | None, UUID]:
         given = entry.values[subject.value]
         if subject is Subject.INSTITUTION:
@@ -347,17 +362,7 @@ class _Work:
             raise self._unknown(entry, "institution", "institutions", "uai", "L’établissement") from None
 
     def _unknown(self, entry: Entry, key: str, section: str, code: str, what: str) -> Exception:
-        """A reference to nothing; not said again when its own declaration is the one that is wrong."""
-        word, known = str(entry.values[key]), self.declared.names(section, code)
-        if word in known:
-            return _Missing()
-        close = get_close_matches(word, sorted(known), n=1)
-        hint = f" Vouliez-vous dire « {close[0]} » ?" if close else f" Ajoutez-le à « {section} »."
-        return _Wrong(key, f"{what} « {word} » n’est pas déclaré.{hint}")
-
-
-class _Missing(Exception):
-    """Refers to a declaration of these files that was itself refused."""
+        return unknown(self.declared, entry, key, section, code, what)
 
 
 def _secret(given: Mapping[str, Any], key: str) -> str | None:
@@ -447,6 +452,16 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "key.already_held": ("secret_env", "Cette clé ouvre déjà un autre usage : chaque usage a la sienne."),
     "budget.no_limit": ("", "Un budget borne au moins une chose : requests, tokens, eur, energy_wh ou ghg_g."),
     "budget.limit_not_positive": ("{unit}", "« {unit} » attend un nombre positif."),
+    "need.bad_code": (
+        "code",
+        "« {value} » n’est pas un code de besoin : BES-0999901A-0001 (l’UAI est celui de l’établissement) ou BC-001.",
+    ),
+    "need.not_from_here": ("code", "L’état de ce besoin ne le permet plus ({state})."),
+    "need.frozen": (
+        "from",
+        "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
+    ),
+    "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
     "not_allowed": ("", "Votre rôle ne permet pas cette déclaration."),
 }
 
