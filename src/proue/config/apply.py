@@ -454,14 +454,14 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "budget.limit_not_positive": ("{unit}", "« {unit} » attend un nombre positif."),
     "need.bad_code": (
         "code",
-        "« {value} » n’est pas un code de besoin : BES-0999901A-0001 (l’UAI est celui de l’établissement) ou BC-001.",
+        "« {value} » n’est pas un code de besoin : BES-0999901A-0001 (l’UAI est celui de l’établissement) ou BC-001.",
     ),
     "need.not_from_here": ("code", "L’état de ce besoin ne le permet plus ({state})."),
     "need.frozen": (
         "from",
-        "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
+        "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
     ),
-    "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
+    "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
     "not_allowed": ("", "Votre rôle ne permet pas cette déclaration."),
 }
 

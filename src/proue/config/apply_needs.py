@@ -21,7 +21,7 @@ ALLIANCE = "alliance"  # says needs of its own
 SAID = ("institution", "audience", "sensitivity", "source")  # what a need as it was said wants besides its words
 RAW = {"verbatim", *SAID, "source_reference"}
 CONSOLIDATED = {"statement", "from", "reason", "state"}
-BY_FILE = "Déclaré par « proue apply »."
+BY_FILE = "Déclaré par « proue apply »."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,20 @@ def _check_kind(entry: Entry, declared: Declarations) -> None:
     given = set(entry.values)
     if ("verbatim" in given) == ("statement" in given):
         raise Wrong(
-            "", "Un besoin a « verbatim » (tel qu’il a été dit) ou « statement » (tel qu’il en reprend d’autres)."
+            "", "Un besoin a « verbatim » (tel qu’il a été dit) ou « statement » (tel qu’il en reprend d’autres)."
         )
     foreign = sorted(given & (CONSOLIDATED if "verbatim" in given else RAW))
     if foreign:
         other = "verbatim" if "verbatim" in given else "statement"
-        raise Wrong(foreign[0], f"« {foreign[0]} » ne va pas avec « {other} ».")
+        raise Wrong(foreign[0], f"« {foreign[0]} » ne va pas avec « {other} ».")
     absent = [name for name in SAID if name not in given] if "verbatim" in given else []
     if absent:
-        listed = ", ".join(f"« {name} »" for name in absent)
-        raise Wrong("", f"Il manque {listed} dans cet élément de « needs ».")
+        listed = ", ".join(f"« {name} »" for name in absent)
+        raise Wrong("", f"Il manque {listed} dans cet élément de « needs ».")
     twins = [one for one in declared.of("needs") if one.values.get("code") == entry.values.get("code") is not None]
     if len(twins) > 1 and twins[0] is not entry:
         where = f"{twins[0].place.file}, ligne {twins[0].place.line}"
-        raise Wrong("code", f"« {entry.values['code']} » est déjà déclaré ({where}).")
+        raise Wrong("code", f"« {entry.values['code']} » est déjà déclaré ({where}).")
 
 
 def _institution(entry: Entry, declared: Declarations) -> "Institution | None":
@@ -107,7 +107,7 @@ def _check_words(entry: Entry, known: "Need", institution: "Institution | None")
     for name, value in told.items():
         if name in given and given[name] != value:
             raise Wrong(
-                name, f"{known.code} a été dit autrement, et ce qui a été dit ne se réécrit pas : dites-en un autre."
+                name, f"{known.code} a été dit autrement, et ce qui a été dit ne se réécrit pas : dites-en un autre."
             )
 
 
@@ -146,7 +146,7 @@ def _sources(entry: Entry, declared: Declarations) -> list["Need"]:
             if code in known:
                 raise Missing
             raise Wrong(
-                "from", f"Le besoin « {code} » n’existe pas.{hint(code, known) or ' Déclarez-le avec ce code.'}"
+                "from", f"Le besoin « {code} » n’existe pas.{hint(code, known) or ' Déclarez-le avec ce code.'}"
             )
         found.append(row)
     return found

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.needs.rules import Audience, Consolidated, Fate, Source, State, Theme
 
 CLASSES: Mapping[DataClass, Promise] = {
     DataClass.PUBLIC: gettext_lazy("rien de personnel"),
@@ -126,4 +127,52 @@ REASONS = {
     "error": gettext_lazy("une valeur n’est pas de la forme attendue"),
     "not_boolean": gettext_lazy("l’expression ne répond pas par oui ou par non"),
     "ended": gettext_lazy("l’engagement n’est plus en vigueur"),
+}
+
+THEMES: Mapping[str, Promise] = {
+    Theme.TEACHING: gettext_lazy("enseigner"),
+    Theme.RESEARCH: gettext_lazy("chercher"),
+    Theme.ADMINISTRATION: gettext_lazy("administrer"),
+    Theme.STUDENT_LIFE: gettext_lazy("étudier"),
+    Theme.GOVERNANCE: gettext_lazy("gouverner et exploiter"),
+}
+AUDIENCES: Mapping[str, Promise] = {
+    Audience.STUDENTS: gettext_lazy("les étudiants"),
+    Audience.TEACHERS: gettext_lazy("les enseignants"),
+    Audience.RESEARCHERS: gettext_lazy("les chercheurs"),
+    Audience.STAFF: gettext_lazy("les personnels"),
+    Audience.IT: gettext_lazy("les équipes du numérique"),
+    Audience.GOVERNANCE: gettext_lazy("les directions"),
+    Audience.EVERYONE: gettext_lazy("tout le monde"),
+}
+SOURCES: Mapping[str, Promise] = {
+    Source.RESPONSE: gettext_lazy("réponse à une enquête"),
+    Source.WORKSHOP: gettext_lazy("atelier"),
+    Source.IMPORT: gettext_lazy("import"),
+    Source.DIRECT: gettext_lazy("écrit dans Proue"),
+}
+NEED_STATES: Mapping[str, Promise] = {
+    State.RECEIVED: gettext_lazy("reçu"),
+    State.ATTACHED: gettext_lazy("repris"),
+    State.REFUSED: gettext_lazy("non retenu"),
+    State.WITHDRAWN: gettext_lazy("retiré"),
+}
+CONSOLIDATED_STATES: Mapping[str, Promise] = {
+    Consolidated.DRAFT: gettext_lazy("en projet"),
+    Consolidated.STATED: gettext_lazy("énoncé"),
+    Consolidated.REFUSED: gettext_lazy("non retenu"),
+}
+FATES: Mapping[str, Promise] = {
+    Fate.SERVED: gettext_lazy("servi ici"),
+    Fate.IN_CONTRACT: gettext_lazy("au contrat"),
+    Fate.REFUSED: gettext_lazy("non retenu"),
+    Fate.NOBODY_YET: gettext_lazy("personne encore"),
+}
+NEED_WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "theme": THEMES,
+    "audience": AUDIENCES,
+    "source": SOURCES,
+    "state": NEED_STATES,
+    "consolidated": CONSOLIDATED_STATES,
+    "fate": FATES,
 }
