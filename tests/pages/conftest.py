@@ -21,6 +21,9 @@ class Site:
     citation: object = None
     key: object = None
     foreign_key: object = None
+    need: object = None  # the teacher's, received
+    draft: object = None  # a consolidated need that is not stated yet
+    merge: object = None
     requirement: object = None  # the last version of one, with a need before it and a check after
     decision: object = None  # about that check
 
@@ -40,6 +43,7 @@ PEOPLE = {
     "dpo": "dpo@deux-rives.example",
     "stranger": "referent@haute-brume.example",
     "operator": "exploitation@alliance.example",
+    "lead": "animatrice@alliance.example",
 }
 
 
@@ -99,6 +103,7 @@ def _build() -> Site:
         passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
         site.requirement, site.decision = _spine(at)
+        site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -131,3 +136,29 @@ def _spine(at: datetime) -> tuple[object, object]:
     gates = {"estuaire": (Gate(DataClass.PERSONAL, closed_by=(lapsed,)),)}
     decisions.remember(gates, at=at)
     return requirement, links.latest_by_code(["RT-estuaire-personal"])["RT-estuaire-personal"]
+
+
+def _needs(teacher: object, at: datetime) -> tuple[object, object, object]:
+    from proue.institutions.access import Job, institution_for
+    from proue.kernel.dataclass import DataClass
+    from proue.needs import actions
+    from proue.needs.rules import Audience, Source, Theme
+
+    def say(words: str) -> object:
+        return actions.record_need(
+            actor=Job(person_id=teacher.pk),
+            institution=institution_for("0999901A"),
+            verbatim=words,
+            audience=Audience.TEACHERS,
+            theme=Theme.TEACHING,
+            sensitivity=DataClass.INTERNAL,
+            source=Source.DIRECT,
+            at=at,
+        )
+
+    need, merged = say("Que <b>mes</b> consignes restent au laboratoire."), say("Que ce que j’écris reste chez nous.")
+    draft = actions.draft_consolidated(
+        actor=Job(), statement="Garder ses consignes chez soi.", theme=Theme.RESEARCH, at=at
+    )
+    merge = actions.merge_needs(actor=Job(), needs=[merged], into=[draft], reason="Disent la même chose.", at=at)
+    return need, draft, merge

@@ -13,7 +13,10 @@ from proue.config import messages
 from tests.pages.test_matrix import MATRIX, address
 
 PAGE_BYTES = 150_000
-ROLE_OF = {"account_login": "visitor", "people": "stranger"}
+ROLE_OF = {
+    "account_login": "visitor", "people": "stranger", "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
+    "refuse_need": "lead", "serve_need": "lead",
+}  # fmt: skip
 PAGES = [
     name for name in MATRIX
     if name not in {

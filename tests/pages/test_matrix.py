@@ -12,6 +12,7 @@ from proue.portal.middleware import WITHOUT_SECOND_FACTOR
 ROLES = ("visitor", "student", "teacher", "dpo", "stranger")
 SAFE_ONLY = (405, 405, 405, 405, 405)
 EVERYONE = (200, 200, 200, 200, 200)
+NOBODY = (404, 404, 404, 404, 404)
 TO_SIGN_IN = (302, 302, 302, 302, 302)
 
 # name → statuses of an empty GET and an empty POST, by ROLES. The stranger is another institution's referent.
@@ -45,6 +46,16 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "why": (EVERYONE, SAFE_ONLY),
     "decisions": (EVERYONE, SAFE_ONLY),
     "decision": (EVERYONE, SAFE_ONLY),
+    "needs": (EVERYONE, SAFE_ONLY),
+    "need": (EVERYONE, SAFE_ONLY),
+    "say_need": ((404, 200, 200, 200, 200), (404, 400, 400, 400, 400)),
+    "gathered_needs": ((404, 200, 200, 200, 200), SAFE_ONLY),
+    "merge_needs": (NOBODY, NOBODY),  # the lead of a group, in test_needs
+    "undo_merge": (NOBODY, NOBODY),
+    "state_need": (NOBODY, NOBODY),
+    "refuse_need": (NOBODY, NOBODY),
+    "serve_need": (NOBODY, NOBODY),
+    "withdraw_need": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -73,6 +84,12 @@ def address(site, name: str) -> str:
         "document": {"slug": "deux-rives-cesure"},
         "citation": {"id": site.citation.pk},
         "revoke_key": {"id": site.key.pk},
+        "need": {"code": "BC-011"},
+        "undo_merge": {"id": site.merge.pk},
+        "state_need": {"code": site.draft.code},
+        "refuse_need": {"code": site.need.code},
+        "serve_need": {"code": "BC-011"},
+        "withdraw_need": {"code": site.need.code},
         "lineage": {"reference": site.requirement.code},
         "why": {"endpoint": "proue-extractif", "data_class": "public"},
         "decision": {"code": site.decision.code},

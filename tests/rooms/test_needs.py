@@ -477,6 +477,11 @@ def test_a_refusal_says_why(world):
         assert access.consolidated_for(PUBLIC_ACTOR, row.code).reason == "hors du champ"
 
 
+def test_spaces_that_do_not_break_are_kept():
+    assert rules.check_reason(" un\u00a0:\n deux ") == "un\u00a0: deux"
+    assert rules.one_line("«\u00a0a\u00a0»\t\tb") == "«\u00a0a\u00a0» b"
+
+
 def test_the_database_keeps_what_the_rules_say(world):
     need, row = world.say(), world.draft()
     for kind, key, values in (

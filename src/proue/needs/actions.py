@@ -84,7 +84,7 @@ def record_need(
     source_reference: str = "",
     code: str | None = None,
 ) -> Need:
-    """Without an institution it is the alliance that says it. A member may write `code` in no hand but ours."""
+    """Without an institution it is the alliance that says it; without a code it takes the next one. Raises CodeTaken."""
     if isinstance(actor, Actor) and institution is not None:
         actor.require(Right.SAY_NEEDS, institution.pk)
     elif isinstance(actor, Actor):
@@ -131,7 +131,7 @@ def _put_need(need: Need, at: datetime) -> Entity:
         kind=EntityKind.NEED,
         object_id=need.pk,
         code=need.code,
-        title=" ".join(need.verbatim.split()),
+        title=rules.one_line(need.verbatim),
         body=body,
         scope_id=need.scope_id,
         at=at,
@@ -196,7 +196,7 @@ def _put_consolidated(row: ConsolidatedNeed, at: datetime) -> Entity:
         kind=EntityKind.CONSOLIDATED_NEED,
         object_id=row.pk,
         code=row.code,
-        title=" ".join(row.statement.split()),
+        title=rules.one_line(row.statement),
         body={"statement": row.statement, "theme": row.theme, "state": row.state, "reason": row.reason},
         scope_id=row.scope_id,
         at=at,

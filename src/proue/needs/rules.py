@@ -143,6 +143,13 @@ def consolidated_after(verb: str, state: Consolidated) -> Consolidated:
         raise NotFromHere(verb=verb, state=state) from None
 
 
+BLANKS = re.compile(r"[ \t\r\n\f\v]+")  # not the unbreakable spaces that French wants
+
+
+def one_line(text: str) -> str:
+    return BLANKS.sub(" ", text).strip()
+
+
 def check_text(text: str, longest: int) -> str:
     said = text.strip()
     if not said:
@@ -153,7 +160,7 @@ def check_text(text: str, longest: int) -> str:
 
 
 def check_reason(reason: str) -> str:
-    said = " ".join(reason.split())
+    said = one_line(reason)
     if not said or len(said) > MAX_REASON:
         raise ReasonNeeded(longest=MAX_REASON)
     return said

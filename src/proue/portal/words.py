@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
-from proue.needs.rules import Audience, Consolidated, Fate, Source, State, Theme
+from proue.needs.rules import Audience, Consolidated, Fate, Source, State, Theme, one_line
 
 CLASSES: Mapping[DataClass, Promise] = {
     DataClass.PUBLIC: gettext_lazy("rien de personnel"),
@@ -176,3 +176,9 @@ NEED_WORDS: Mapping[str, Mapping[str, Promise]] = {
     "consolidated": CONSOLIDATED_STATES,
     "fate": FATES,
 }
+
+
+def shortened(text: str, length: int) -> str:
+    """On one line, cut between two words; Django's own filter would break the spaces that do not break."""
+    said = one_line(text)
+    return said if len(said) <= length else said[:length].rsplit(" ", 1)[0] + "…"

@@ -25,7 +25,7 @@ CONSOLIDATED_AT = datetime(2026, 5, 18, 8, 0, tzinfo=UTC)
 DECIDED_AT = datetime(2026, 6, 8, 8, 0, tzinfo=UTC)
 SERVED_AT = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
 MORNING = time(8, 0, tzinfo=UTC)
-REASON = "Disent le même besoin ; relu par le groupe de travail."
+REASON = "Disent le même besoin ; relu par le groupe de travail."
 
 
 @cache
@@ -67,7 +67,7 @@ def _say(one: Mapping[str, Any], at: datetime) -> "Need":
         source=Source(one["source"]),
         source_reference=one.get("source_reference", ""),
         code=one["code"],
-        at=_on(one["on"], at),
+        at=_on(one["date"], at),
     )
 
 
@@ -116,4 +116,6 @@ def _state(one: Mapping[str, Any], row: "ConsolidatedNeed", at: datetime) -> Non
 
 
 def _refuse(one: Mapping[str, Any], need: "Need", at: datetime) -> None:
-    actions.refuse_need(actor=Job(), need=need, reason=one["refused"], at=max(_on(one["on"], at), min(DECIDED_AT, at)))
+    actions.refuse_need(
+        actor=Job(), need=need, reason=one["refused"], at=max(_on(one["date"], at), min(DECIDED_AT, at))
+    )

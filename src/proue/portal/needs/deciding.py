@@ -19,15 +19,11 @@ from proue.portal.messages import say
 from proue.portal.needs.forms import MergeForm, ReasonForm, ServeForm
 from proue.portal.pagination import searched
 from proue.portal.requests import ActorRequest
+from proue.portal.words import shortened
 
 SHOWN = 100  # needs that the page of a merge offers; the search finds the others
 EXCERPT = 160
 BOTH = ["GET", "HEAD", "POST"]
-
-
-def _excerpt(text: str) -> str:
-    said = " ".join(text.split())
-    return said if len(said) <= EXCERPT else said[:EXCERPT].rsplit(" ", 1)[0] + "…"
 
 
 def _done(request: ActorRequest, sentence: str, code: str) -> HttpResponse:
@@ -47,8 +43,8 @@ def merge(request: ActorRequest) -> HttpResponse:
     form = MergeForm(
         posted,
         initial={"needs": chosen, "into": request.GET.getlist("into")},
-        needs=[(code, f"{code} · {_excerpt(need.verbatim)}") for code, need in offered.items()],
-        into=[(code, f"{code} · {_excerpt(one.statement)}") for code, one in wholes.items()],
+        needs=[(code, f"{code} · {shortened(need.verbatim, EXCERPT)}") for code, need in offered.items()],
+        into=[(code, f"{code} · {shortened(one.statement, EXCERPT)}") for code, one in wholes.items()],
     )
     context = {"form": form, "q": text, "chosen": chosen, "any": bool(offered), "more": len(offered) >= SHOWN}
     if posted is None or not form.is_valid():
@@ -150,7 +146,6 @@ def withdraw(request: ActorRequest, code: str) -> HttpResponse:
     if code.startswith(CONSOLIDATED_PREFIX + "-"):
         raise NotFound("need")
     need = access.own_need_for(request.actor, code)
-    rules.after("withdraw", State(need.state))
     if request.method != "POST":
         return render(request, "needs/withdraw.html", {"need": need})
     return _decide(

@@ -78,6 +78,11 @@ def need_word(value: str, list_name: str) -> str:
 
 
 @register.filter
+def shortened(value: str, length: int) -> str:
+    return words.shortened(value, length)
+
+
+@register.filter
 def class_example(value: int | DataClass) -> str:
     return str(words.CLASS_EXAMPLES[DataClass(value)])
 
