@@ -84,7 +84,7 @@ def record_need(
     source_reference: str = "",
     code: str | None = None,
 ) -> Need:
-    """Without an institution it is the alliance that says it; without a code it takes the next one. Raises CodeTaken."""
+    """Without an institution the alliance says it; without a code it takes the next one. Raises CodeTaken."""
     if isinstance(actor, Actor) and institution is not None:
         actor.require(Right.SAY_NEEDS, institution.pk)
     elif isinstance(actor, Actor):
