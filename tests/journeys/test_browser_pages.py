@@ -13,6 +13,10 @@ PUBLIC = (
     "/communs/",
     "/communs/?q=bourse",
     "/communs/deux-rives-calendrier-universitaire-2026-2027/",
+    "/besoins/",
+    "/besoins/?fate=served&q=assistant",
+    "/besoins/BC-011/",
+    "/besoins/BC-061/",
     "/modeles/",
     "/marche/",
     "/marche/fournisseurs/",
@@ -23,6 +27,10 @@ PUBLIC = (
 )
 MEMBERS = (
     "/assistant/",
+    "/besoins/BC-011/",
+    "/besoins/BES-0999901A-0001/",
+    "/besoins/recueillis/",
+    "/besoins/dire/",
     "/etablissement/",
     "/etablissement/cles/",
     "/etablissement/cles/nouvelle/",

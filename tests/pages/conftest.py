@@ -22,6 +22,9 @@ class Site:
     key: object = None
     foreign_key: object = None
     commitment: object = None  # in force, on one clause, two engines, a threshold
+    need: object = None  # the teacher's, received
+    draft: object = None  # a consolidated need that is not stated yet
+    merge: object = None
     requirement: object = None  # the last version of one, with a need before it and a check after
     decision: object = None  # about that check
 
@@ -41,6 +44,7 @@ PEOPLE = {
     "dpo": "dpo@deux-rives.example",
     "stranger": "referent@haute-brume.example",
     "operator": "exploitation@alliance.example",
+    "lead": "animatrice@alliance.example",
 }
 
 
@@ -101,6 +105,7 @@ def _build() -> Site:
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
         site.requirement, site.decision = _spine(at)
         site.commitment = _market(site, at)
+        site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -179,3 +184,29 @@ def _market(site: Site, at: datetime) -> object:
         **made,
     )
     return row
+
+
+def _needs(teacher: object, at: datetime) -> tuple[object, object, object]:
+    from proue.institutions.access import Job, institution_for
+    from proue.kernel.dataclass import DataClass
+    from proue.needs import actions
+    from proue.needs.rules import Audience, Source, Theme
+
+    def say(words: str) -> object:
+        return actions.record_need(
+            actor=Job(person_id=teacher.pk),
+            institution=institution_for("0999901A"),
+            verbatim=words,
+            audience=Audience.TEACHERS,
+            theme=Theme.TEACHING,
+            sensitivity=DataClass.INTERNAL,
+            source=Source.DIRECT,
+            at=at,
+        )
+
+    need, merged = say("Que <b>mes</b> consignes restent au laboratoire."), say("Que ce que j’écris reste chez nous.")
+    draft = actions.draft_consolidated(
+        actor=Job(), statement="Garder ses consignes chez soi.", theme=Theme.RESEARCH, at=at
+    )
+    merge = actions.merge_needs(actor=Job(), needs=[merged], into=[draft], reason="Disent la même chose.", at=at)
+    return need, draft, merge

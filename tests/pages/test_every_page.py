@@ -16,6 +16,8 @@ PAGE_BYTES = 150_000
 ROLE_OF = {
     "account_login": "visitor", "people": "stranger", "new_commitment": "buyer", "suspend_commitment": "buyer",
     "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
+    "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
+    "refuse_need": "lead", "serve_need": "lead",
 }  # fmt: skip
 PAGES = [
     name for name in MATRIX

@@ -218,7 +218,6 @@ BAD = [
     ("use: assistance-scolarite", "use: assistance-scolarites", 20, "Vouliez-vous dire « assistance-scolarite »"),
     ("name: bench,", "name: bench, name: banc,", 20, "donné deux fois"),
     ("keys:", "requirements:", 19, "version ultérieure"),
-    ("keys:", "needs:", 19, "version ultérieure"),
     ("budgets:\n", "budgets: {}\nother:\n", 17, "attend une liste"),
 ]
 

@@ -118,3 +118,31 @@ def test_a_stranger_meets_only_what_is_public(committed, now):
         with pytest.raises(NotFound):
             links.entity_for("BES-1")
         assert Entity.objects.count() == 1
+
+
+def test_what_rests_on_many_is_one_query_and_stops_at_the_kinds_asked_for(world, now):
+    need, requirement, clause, check, _ = chain(now)
+    other, _ = put(EntityKind.CONSOLIDATED_NEED, "alone", now)
+    links.tie(source=requirement, relation=Relation.DERIVES_FROM, target=other, at=now)
+    starts = [need.object_id, other.object_id, uuid7()]
+    with CaptureQueriesContext(connections["system"]) as asked:
+        met = links.resting_on(starts, [EntityKind.REQUIREMENT, EntityKind.CLAUSE])
+    assert len(asked) == 1
+    assert {(one.start, one.code, one.via) for one in met} == {
+        (start, code, via)
+        for start in starts[:2]
+        for code, via in ((requirement.code, start), (clause.code, requirement.object_id))
+    }
+    assert check.code not in {one.code for one in met}
+    links.untie(source=requirement, relation=Relation.DERIVES_FROM, target=need)
+    assert {one.start for one in links.resting_on(starts, list(EntityKind))} == {other.object_id}
+    assert links.resting_on([], list(EntityKind)) == []
+
+
+def test_severed_in_every_version(world, now):
+    need, requirement, *_ = chain(now)
+    newer, _ = put(EntityKind.REQUIREMENT, requirement.code, now, text="deux", object_id=requirement.object_id)
+    links.carry_over(before=requirement, after=newer, at=now)
+    given = {"source_id": requirement.object_id, "relation": Relation.DERIVES_FROM, "target_id": need.object_id}
+    assert links.sever(**given) == 2
+    assert links.sever(**given) == 0

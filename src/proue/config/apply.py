@@ -11,10 +11,10 @@ from uuid import UUID
 
 from django.db import models
 
-from proue.config import apply_procurement
+from proue.config import apply_needs, apply_procurement
+from proue.config.applying import Done, unknown
 from proue.config.applying import Missing as _Missing
 from proue.config.applying import Wrong as _Wrong
-from proue.config.applying import unknown
 from proue.config.declarations import BadDeclaration, Declarations, Entry, Place, Problem, read
 from proue.config.publishing import ACKNOWLEDGE_S, living, publish_and_wait
 from proue.institutions import actions as institutions
@@ -121,6 +121,8 @@ class _Work:
     def run(self) -> None:
         steps: tuple[tuple[str, Callable[[Entry], None]], ...] = (
             ("institutions", self._institution),
+            ("needs", self._need),
+            ("needs", self._consolidated_need),
             ("providers", self._provider),
             ("endpoints", self._endpoint),
             ("models", self._model),
@@ -320,7 +322,17 @@ class _Work:
     def _contract(self, entry: Entry) -> None:
         self._done("contract", apply_procurement.contract(entry, self.declared, actor=self.actor, at=self.at))
 
-    def _done(self, kind: str, done: apply_procurement.Done) -> None:
+    def _need(self, entry: Entry) -> None:
+        if apply_needs.is_raw(entry):
+            self._done("need", apply_needs.need(entry, self.declared, actor=self.actor, at=self.at))
+
+    def _consolidated_need(self, entry: Entry) -> None:
+        """After those that they are made of, wherever the files put them."""
+        if not apply_needs.is_raw(entry):
+            done = apply_needs.consolidated(entry, self.declared, actor=self.actor, at=self.at)
+            self._done("consolidated need", done)
+
+    def _done(self, kind: str, done: Done) -> None:
         if done.before is None:
             self._note(ADDED, kind, done.name)
         elif done.changed:
@@ -474,6 +486,15 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "commitment.not_from_here": (
         "code",
         "Cet engagement a pris fin : ce qui a été ne se change plus. Choisissez un autre code.",
+    ),
+    "need.bad_code": (
+        "code",
+        "« {value} » n’est pas un code de besoin : BES-0999901A-0001 (l’UAI est celui de l’établissement) ou BC-001.",
+    ),
+    "need.not_from_here": ("code", "L’état de ce besoin ne le permet plus ({state})."),
+    "need.frozen": (
+        "from",
+        "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
     ),
     "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
     "not_allowed": ("", "Votre rôle ne permet pas cette déclaration."),

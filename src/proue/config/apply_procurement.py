@@ -1,11 +1,9 @@
 """`proue apply`: what is said of providers (`attributes`), and what was agreed with them (`contracts`)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from proue.config.applying import Missing, Wrong, hint, unknown
+from proue.config.applying import Done, Missing, Wrong, hint, unknown
 from proue.config.declarations import Declarations, Entry
 from proue.institutions.access import Actor, Job
 from proue.institutions.queries import institutions
@@ -18,16 +16,6 @@ from proue.supply import queries
 
 if TYPE_CHECKING:
     from proue.supply.models import Provider
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One declaration applied: what it was (None: nothing) and what it is."""
-
-    name: str
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any]
-    changed: bool
 
 
 def attribute(entry: Entry, declared: Declarations, *, actor: Actor | Job, at: datetime) -> Done:

@@ -1,9 +1,21 @@
 """What the handlers of `proue apply` say when a declaration can be read and makes no sense here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from proue.config.declarations import Declarations, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One declaration applied: what it was (None: nothing) and what it is."""
+
+    name: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+    changed: bool
 
 
 class Wrong(Exception):

@@ -16,6 +16,16 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation
 from proue.metering.rules import UNITS, Per, Subject
+from proue.needs.rules import (
+    MAX_REASON,
+    MAX_REFERENCE,
+    MAX_STATEMENT,
+    MAX_VERBATIM,
+    Audience,
+    Consolidated,
+    Source,
+    Theme,
+)
 from proue.procurement.rules import THRESHOLDS, Kind, PartyRole
 from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass, Standing
 
@@ -25,7 +35,6 @@ MAX_FIGURE = 1e12
 MAX_INTEGER = 32_000
 MAX_DEPTH = 6
 LATER = {
-    "needs": "les besoins",
     "requirements": "les exigences",
 }
 
@@ -116,6 +125,19 @@ def _short(length: int) -> Reader:
         if len(text) > length:
             raise _Wrong(f"attend un texte de {length} caractères au plus")
         return text
+
+    return read
+
+
+def _long(length: int) -> Reader:
+    """Words of people: longer than a name."""
+
+    def read(node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag.endswith(":null") or not node.value.strip():
+            raise _Wrong("attend un texte")
+        if len(node.value) > length:
+            raise _Wrong(f"attend un texte de {length} caractères au plus")
+        return str(node.value).strip()
 
     return read
 
@@ -357,6 +379,24 @@ SHAPES: Mapping[str, Shape] = {
             "assistant": _boolean,
         },
         ("code",),
+    ),
+    # As it was said, with `verbatim`; or saying several once, with `statement`: the handler tells them apart.
+    "needs": Shape(
+        {"theme": _one_of(Theme)},
+        {
+            "code": _text,
+            "institution": _text,
+            "verbatim": _long(MAX_VERBATIM),
+            "audience": _one_of(Audience),
+            "sensitivity": _data_class,
+            "source": _one_of(Source),
+            "source_reference": _short(MAX_REFERENCE),
+            "statement": _long(MAX_STATEMENT),
+            "from": _texts,
+            "reason": _short(MAX_REASON),
+            "state": _one_of(Consolidated),
+        },
+        ("code", "institution", "verbatim", "statement"),
     ),
     "budgets": Shape(
         {"per": _one_of(Per)},

@@ -110,3 +110,13 @@ class Merge(ScopedRow):
 
     def __str__(self) -> str:
         return f"{len(self.need_ids)} → {len(self.consolidated_ids)}"
+
+
+class Numbering(models.Model):
+    """The last number given under a prefix. A row of its own, so that a code hidden by its scope is not given again."""
+
+    prefix = models.CharField(max_length=24, primary_key=True)
+    last = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.prefix}-{self.last}"

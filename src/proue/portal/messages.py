@@ -89,6 +89,18 @@ SENTENCES: Mapping[str, Promise] = {
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."
     ),
     "budget.limit_not_positive": _("La limite « {unit} » doit être un nombre plus grand que zéro."),
+    "need.not_from_here": _("L’état de ce besoin ne permet pas cette action. Rechargez la page pour le voir."),
+    "need.frozen": _(
+        "{need} est déjà dans le cahier des charges figé {specification}, qui ne bouge plus. "
+        "Dites un nouveau besoin : il entrera dans la version suivante."
+    ),
+    "need.reason_needed": _("Dites en une phrase pourquoi : le motif restera affiché."),
+    "need.nothing_said": _("Rien n’a été écrit. Dites le besoin en une ou deux phrases."),
+    "need.too_long": _("Ce texte dépasse {longest} signes. Gardez l’essentiel, ou dites-en plusieurs."),
+    "need.bad_code": _("« {value} » n’est pas un code de besoin, comme BC-017 ou BES-0999901A-0042."),
+    "need.code_taken": _("Le code « {value} » est déjà donné. Laissez Proue choisir le suivant."),
+    "need.bad_path": _("« {path} » n’est pas une adresse de ce site : elle commence par une barre, comme /assistant/."),
+    "need.nothing_to_merge": _("Choisissez au moins un besoin, et de quoi le reprendre."),
     "dataset.no_legal_file": _(
         "Aucun texte n’entre sans fiche juridique. Dites qui détient les droits, et sous quelle licence."
     ),

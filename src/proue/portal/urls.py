@@ -18,6 +18,7 @@ pages: list[URLPattern | URLResolver] = [
     path("modeles/", include("proue.portal.models.urls")),
     path("assistant/", include("proue.portal.assistant.urls")),
     path("", include("proue.portal.commons.urls")),
+    path("besoins/", include("proue.portal.needs.urls")),
     path("preuves/", include("proue.portal.spine.urls")),
     path("marche/", include("proue.portal.market.urls")),
     path("etablissement/", include("proue.portal.institution.urls")),

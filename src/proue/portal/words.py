@@ -9,7 +9,10 @@ from django.utils.translation import gettext as _
 
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
-from proue.procurement.rules import Kind, PartyRole, Phase, State
+from proue.needs.rules import Audience, Consolidated, Fate, Source, Theme, one_line
+from proue.needs.rules import State as NeedState
+from proue.procurement.rules import Kind, PartyRole, Phase
+from proue.procurement.rules import State as CommitmentState
 from proue.supply.rules import Standing
 
 CLASSES: Mapping[DataClass, Promise] = {
@@ -68,10 +71,10 @@ COMMITMENT_PHASES: Mapping[Phase, Promise] = {
     Phase.SUSPENDED: gettext_lazy("suspendu"),
     Phase.OVER: gettext_lazy("terminé"),
 }
-COMMITMENT_STATES: Mapping[State, Promise] = {
-    State.IN_FORCE: gettext_lazy("en vigueur"),
-    State.SUSPENDED: gettext_lazy("suspendu"),
-    State.ENDED: gettext_lazy("terminé"),
+COMMITMENT_STATES: Mapping[CommitmentState, Promise] = {
+    CommitmentState.IN_FORCE: gettext_lazy("en vigueur"),
+    CommitmentState.SUSPENDED: gettext_lazy("suspendu"),
+    CommitmentState.ENDED: gettext_lazy("terminé"),
 }
 PARTY_ROLES: Mapping[PartyRole, Promise] = {
     PartyRole.BUYER: gettext_lazy("acheteur"),
@@ -155,3 +158,57 @@ REASONS = {
     "not_boolean": gettext_lazy("l’expression ne répond pas par oui ou par non"),
     "ended": gettext_lazy("l’engagement n’est plus en vigueur"),
 }
+
+THEMES: Mapping[str, Promise] = {
+    Theme.TEACHING: gettext_lazy("enseigner"),
+    Theme.RESEARCH: gettext_lazy("chercher"),
+    Theme.ADMINISTRATION: gettext_lazy("administrer"),
+    Theme.STUDENT_LIFE: gettext_lazy("étudier"),
+    Theme.GOVERNANCE: gettext_lazy("gouverner et exploiter"),
+}
+AUDIENCES: Mapping[str, Promise] = {
+    Audience.STUDENTS: gettext_lazy("les étudiants"),
+    Audience.TEACHERS: gettext_lazy("les enseignants"),
+    Audience.RESEARCHERS: gettext_lazy("les chercheurs"),
+    Audience.STAFF: gettext_lazy("les personnels"),
+    Audience.IT: gettext_lazy("les équipes du numérique"),
+    Audience.GOVERNANCE: gettext_lazy("les directions"),
+    Audience.EVERYONE: gettext_lazy("tout le monde"),
+}
+SOURCES: Mapping[str, Promise] = {
+    Source.RESPONSE: gettext_lazy("réponse à une enquête"),
+    Source.WORKSHOP: gettext_lazy("atelier"),
+    Source.IMPORT: gettext_lazy("import"),
+    Source.DIRECT: gettext_lazy("écrit dans Proue"),
+}
+NEED_STATES: Mapping[str, Promise] = {
+    NeedState.RECEIVED: gettext_lazy("reçu"),
+    NeedState.ATTACHED: gettext_lazy("repris"),
+    NeedState.REFUSED: gettext_lazy("non retenu"),
+    NeedState.WITHDRAWN: gettext_lazy("retiré"),
+}
+CONSOLIDATED_STATES: Mapping[str, Promise] = {
+    Consolidated.DRAFT: gettext_lazy("en projet"),
+    Consolidated.STATED: gettext_lazy("énoncé"),
+    Consolidated.REFUSED: gettext_lazy("non retenu"),
+}
+FATES: Mapping[str, Promise] = {
+    Fate.SERVED: gettext_lazy("servi ici"),
+    Fate.IN_CONTRACT: gettext_lazy("au contrat"),
+    Fate.REFUSED: gettext_lazy("non retenu"),
+    Fate.NOBODY_YET: gettext_lazy("personne encore"),
+}
+NEED_WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "theme": THEMES,
+    "audience": AUDIENCES,
+    "source": SOURCES,
+    "state": NEED_STATES,
+    "consolidated": CONSOLIDATED_STATES,
+    "fate": FATES,
+}
+
+
+def shortened(text: str, length: int) -> str:
+    """On one line, cut between two words; Django's own filter would break the spaces that do not break."""
+    said = one_line(text)
+    return said if len(said) <= length else said[:length].rsplit(" ", 1)[0] + "…"

@@ -79,6 +79,12 @@ def untie(*, source: Entity, relation: Relation, target: Entity) -> bool:
     return bool(rows.update(state=LinkState.BROKEN))
 
 
+def sever(*, source_id: UUID, relation: Relation, target_id: UUID) -> int:
+    """The same between two objects, whatever the versions."""
+    rows = Link.objects.filter(source__object_id=source_id, relation=relation, target__object_id=target_id)
+    return rows.exclude(state=LinkState.BROKEN).update(state=LinkState.BROKEN)
+
+
 def carry_over(*, before: Entity, after: Entity, at: datetime) -> int:
     """A new version rests on what the one before rested on, until somebody says otherwise."""
     rows = Link.objects.filter(source=before).exclude(state=LinkState.BROKEN).select_related("target")
@@ -205,6 +211,52 @@ def lineage(start: Entity) -> Lineage:
         key=lambda edge: (edge.source, edge.relation, edge.target),
     )
     return Lineage(next(node for node in nodes if node.object_id == start.object_id), tuple(nodes), tuple(edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """An object that rests on `start`, at its last version that the reader may see, and what it rests on it by."""
+
+    start: UUID
+    via: UUID  # the object before it on this way; one line for each way
+    object_id: UUID
+    kind: EntityKind
+    code: str
+    title: str
+    state: str  # what its body calls « state », if anything
+
+
+# `lineage` towards the proofs, for many starts at once and no further than the kinds asked for: one query a list.
+RESTING = """
+WITH RECURSIVE reach AS (
+    SELECT start, start AS via, start AS object_id FROM unnest(%(starts)s::uuid[]) AS start
+     UNION
+    SELECT r.start, r.object_id, s.object_id
+      FROM reach r
+      JOIN store_entity t ON t.object_id = r.object_id
+      JOIN store_link l ON l.target_id = t.id AND l.state <> 'broken' AND l.relation <> 'revises'
+      JOIN store_entity s ON s.id = l.source_id AND s.kind = ANY (%(kinds)s)
+)
+SELECT r.start, r.via, last.object_id, last.kind, last.code, last.title, coalesce(last.state, '')
+  FROM reach r
+ CROSS JOIN LATERAL (
+    SELECT e.object_id, e.kind, e.code, e.title, e.body ->> 'state' AS state FROM store_entity e
+     WHERE e.object_id = r.object_id ORDER BY e.version DESC LIMIT 1
+ ) last
+ WHERE r.object_id <> r.start
+ ORDER BY r.start, last.kind, last.code, r.via
+"""
+
+
+def resting_on(starts: Sequence[UUID], kinds: Sequence[EntityKind]) -> list[Resting]:
+    """What rests on each of many objects, walking through objects of these kinds only: one query, whatever the list."""
+    if not starts:
+        return []
+    given: dict[str, list[UUID] | list[str]] = {"starts": list(starts), "kinds": [kind.value for kind in kinds]}
+    with connections[database()].cursor() as cursor:
+        cursor.execute(RESTING, given)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return [Resting(row[0], row[1], row[2], EntityKind(row[3]), *row[4:]) for row in rows]
 
 
 def _node(row: tuple[Any, ...]) -> Node:

@@ -56,6 +56,15 @@ ACCOUNTS: tuple[Account, ...] = (
         True,
     ),
     Account(
+        "animatrice@alliance.example",
+        "Maud Elvoret",
+        "animatrice d’un groupe de travail",
+        ALLIANCE,
+        "staff",
+        ("group_lead",),
+        True,
+    ),
+    Account(
         "exploitation@alliance.example",
         "Noé Brécourt",
         "exploitant de la plateforme",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
+from proue.config.demo.needs import load_demo_needs
 from proue.institutions import actions as institutions
 from proue.institutions import queries
 from proue.institutions.access import Job
@@ -24,6 +25,7 @@ def build(*, at: datetime) -> None:
         if not queries.institutions().filter(uai=ALLIANCE).exists():
             _found()
     load_demo_corpus(at=at)
+    load_demo_needs(at=at)
 
 
 def _found() -> None:

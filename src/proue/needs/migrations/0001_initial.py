@@ -17,6 +17,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Numbering',
+            fields=[
+                ('prefix', models.CharField(max_length=24, primary_key=True, serialize=False)),
+                ('last', models.PositiveIntegerField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='ConsolidatedNeed',
             fields=[
                 ('id', models.UUIDField(default=proue.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False)),

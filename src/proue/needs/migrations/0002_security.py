@@ -6,7 +6,8 @@ from proue.store import rls
 class Migration(migrations.Migration):
     dependencies = [("needs", "0001_initial")]
     operations = [
-        rls.secure("needs_need", write=rls.SHARED),
+        # Whoever consolidates reads what the institutions said; queries and doors keep it to them.
+        rls.secure("needs_need", read=f"{rls.IN_SCOPE} OR {rls.ALLIANCE_ONLY}", write=rls.SHARED),
         rls.secure("needs_consolidatedneed", write=rls.SHARED),
         rls.secure("needs_merge", write=rls.SHARED),
     ]

@@ -74,6 +74,17 @@ def class_words(value: int | DataClass) -> str:
 
 
 @register.filter
+def need_word(value: str, list_name: str) -> str:
+    """`{{ one.theme|need_word:"theme" }}`"""
+    return str(words.NEED_WORDS[list_name][value])
+
+
+@register.filter
+def shortened(value: str, length: int) -> str:
+    return words.shortened(value, length)
+
+
+@register.filter
 def class_example(value: int | DataClass) -> str:
     return str(words.CLASS_EXAMPLES[DataClass(value)])
 
