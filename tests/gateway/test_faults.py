@@ -16,6 +16,7 @@ from tests.gateway.world import (
     QUESTION,
     ROLE,
     SSE_HEAD,
+    STOP,
     WHOLE,
     answer,
     chunk,
@@ -52,7 +53,10 @@ def counted(gateway):
 # --- bad input
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model":"modele"', b"\x00\xff"])
+LATIN = b'{"model":"modele","messages":[{"role":"user","content":"caf\xe9"}]}'
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model":"modele"', b"\x00\xff", LATIN])
 def test_what_is_no_json_is_refused(gateway, engine, body):
     refused = post(gateway.port, body)
     assert (refused.status, refused.code) == (400, "request.malformed")
@@ -499,6 +503,25 @@ def test_a_slow_reader_is_waited_for_with_a_bounded_buffer(gateway, engine):
 # --- bounds of its own
 
 
+def test_a_reader_that_takes_nothing_is_left_after_its_time(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"send_s": 0.5, "idle_s": 30, "total_s": 60})
+
+    async def flood(asked):
+        asked.writer.write(SSE_HEAD + chunk(ROLE))
+        while not asked.cut.is_set():
+            asked.writer.write(chunk(delta("x" * 10_000)))
+            await asked.writer.drain()
+
+    engine.behave = flood
+    body = json.dumps({**QUESTION, "stream": True}).encode()
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {KEY}"}))
+        (usage,) = gateway.wait_journaled_since(1, seconds=10)
+    assert usage.outcome == "client_gone"
+
+
 def test_more_requests_than_it_can_hold_are_told_to_come_back(started, engines):
     engine = engines()
     gateway = started(engine.url, limits={"in_flight": 2, "first_byte_s": 5})
@@ -602,3 +625,30 @@ def test_what_all_requests_hold_together_is_bounded(started, engines):
     assert post(gateway.port).code == "gateway.busy"
     engine.behave = world.whole
     assert post(gateway.port, big).status == 200
+
+
+# --- engines whose JSON is none
+
+
+UNREADABLE_USAGE = [
+    b'data: {"choices":[],"usage":{"prompt_tokens":"\xff"}}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":1e999}}\n\n',
+    b'data: {"choices":[],"usage":{"x":' + b"[" * 5000 + b"]" * 5000 + b"}}\n\n",
+]
+
+
+@pytest.mark.parametrize("event", UNREADABLE_USAGE)
+def test_a_usage_that_cannot_be_read_passes_and_the_stream_ends_well(gateway, engine, counted, event):
+    engine.behave = streams(ROLE, delta("a"), event, STOP, DONE)
+    found = stream(gateway.port)
+    assert found.body.endswith(DONE)
+    (usage,) = counted()
+    assert (usage.outcome, usage.estimated) == ("done", True)
+
+
+@pytest.mark.parametrize("body", [b'{"usage":{"prompt_tokens":"\xff"}}', b'{"usage":{"x":' + b"[" * 5000 + b"}}"])
+def test_a_whole_answer_that_cannot_be_read_is_the_engines_fault(gateway, engine, counted, body):
+    engine.behave = says(answer(body))
+    refused = post(gateway.port)
+    assert (refused.status, refused.code) == (502, "upstream.malformed")
+    assert counted()[0].outcome == "upstream_error"

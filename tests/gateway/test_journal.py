@@ -1,5 +1,6 @@
 """The journal on disk, without PostgreSQL: framing, room, recovery."""
 
+import asyncio
 import os
 
 import msgspec
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proue.gateway import journal
+from proue.gateway import journal, shipping
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import CLOSED, OPENED, PROGRESS, Journal, Spool, frame, left_behind, records
+from proue.gateway.tasks import spawn, stop
 from proue.kernel.ids import uuid7
 from proue.wire import usage as wire
 from proue.wire.usage import Outcome, Usage
@@ -210,3 +212,36 @@ def test_a_record_that_the_disk_refuses_is_found_again_by_the_next_process(book,
         book.close(ticket, one)
     assert book.in_flight == 1
     assert left_behind(spool.left()) == {one.id: one}
+
+
+async def test_a_full_disk_does_not_end_shipping_for_ever(spool, book, monkeypatch):
+    """Writing an old segment's open requests again may meet a full disk: that try fails, the next ones go on."""
+    monkeypatch.setattr(shipping, "TICK_S", 0.01)
+    monkeypatch.setattr(shipping, "BACKOFF_FIRST_S", 0.01)
+    shipper, tries = shipping.Shipper(book, spool, ""), []
+
+    async def step():
+        tries.append(1)
+        if len(tries) < 3:
+            raise [GatewayError("journal.full"), ZeroDivisionError()][len(tries) - 1]
+
+    monkeypatch.setattr(shipper, "step", step)
+    running = spawn(shipper.run(), name="shipper")
+    while len(tries) < 5:
+        await asyncio.sleep(0.01)
+    await stop(running)
+
+
+def test_the_last_records_of_a_full_segment_reach_the_platter_too(spool, monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 64 * 1024)
+    flushed = []
+    monkeypatch.setattr(journal.os, "fdatasync", flushed.append)
+    book = Journal(spool, limit=LIMIT)
+    first = book.segments[0].handle
+    while len(book.segments) == 1:
+        one = usage()
+        book.close(book.open(one), one)
+    flushed.clear()
+    book._flush()
+    assert flushed == [first, book.segments[1].handle]
+    book.end()

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.gateway import world
 from tests.gateway.world import SSE_HEAD, Engine, Gateway, answer, chunk, get, raw, reply, request, says
 
 MB = 1024 * 1024
@@ -230,3 +232,59 @@ def test_a_form_abandoned_half_way_is_abandoned_at_the_portal(gateway, portal):
     time.sleep(0.1)
     assert portal.asked == []
     assert get(gateway.port, "/").status == 200
+
+
+def test_a_portal_that_is_gone_is_counted_once(started, tmp_path):
+    """Each failed try gives back one connection, not two: the pool's bound would drift."""
+    portal = Engine(unix=str(tmp_path / "portal.sock"))
+    gateway = started("http://127.0.0.1:9/v1", PROUE_PORTAL_SOCKET=portal._unix)
+    assert get(gateway.port, "/").status == 200
+
+    async def vanish(asked):
+        Path(portal._unix).unlink()
+        asked.writer.close()
+
+    portal.behave = vanish
+    assert get(gateway.port, "/").status == 503, "the kept connection is stale, and no other can be made"
+    portal.stop()
+    told = get(gateway.port, "/metrics").body.decode()
+    name = "proue_gateway_upstream_connections_in_use "
+    assert [line for line in told.splitlines() if line.startswith(name)] == [f"{name}0.0"]
+
+
+def test_an_answer_is_dated_once(gateway, portal):
+    portal.behave = says(answer(b"ok", kind="text/html", more="Date: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: x\r\n"))
+    page = raw(gateway.port, request("GET", "/")).lower()
+    assert page.count(b"\r\ndate: ") == 1
+    assert b"2024" not in page
+    assert b"server:" not in page
+
+
+def test_a_stranger_does_not_read_whose_keys_are_served(gateway):
+    assert "versions" in get(gateway.port, "/readyz").json
+    assert "versions" not in get(gateway.port, "/readyz", **{"X-Forwarded-For": "192.0.2.1"}).json
+
+
+def test_a_page_that_answers_before_its_form_is_whole_keeps_no_connection(gateway, portal):
+    """Half a body was sent: the next request on that connection would be read as its other half."""
+    head = b"POST /formulaire/ HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n"
+
+    async def early(asked):
+        asked.writer.write(answer(b"trop tot", "403 Forbidden", kind="text/html"))
+
+    async def before_the_body(reader, wanted):
+        return b""
+
+    portal.behave = early
+    original = world._body
+    world._body = before_the_body
+    try:
+        with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+            client.sendall(head + b"a" * 100)
+            assert b"403" in client.recv(4096)
+            client.sendall(b"b" * 10)
+    finally:
+        world._body = original
+    portal.behave = says(answer(b"apres", kind="text/html"))
+    assert get(gateway.port, "/").body == b"apres"
+    assert portal.last.head.startswith("GET / HTTP/1.1\r\n")

@@ -91,6 +91,21 @@ def test_a_session_speaks_for_a_person_under_a_declared_use(gateway, engine):
     assert told.request_id == engine.last.headers["x-request-id"]
 
 
+def test_two_classes_or_two_keys_are_none_that_we_know(gateway, engine):
+    """The last of two headers must not lower what the first one said."""
+    body = json.dumps(QUESTION).encode()
+    for one, code in (
+        (
+            {"x-proue-data-class": "personal\r\nx-proue-data-class: public", "authorization": f"Bearer {KEY}"},
+            "class.unknown",
+        ),
+        ({"authorization": f"Bearer {KEY}\r\nauthorization: Bearer {KEY}"}, "key.unknown"),
+    ):
+        refused = reply(raw(gateway.port, request("POST", "/v1/chat/completions", body, one)))
+        assert refused.code == code
+    assert engine.asked == []
+
+
 def test_a_session_never_rises_above_its_own_ceiling(gateway):
     assert post(gateway.port, key=session(), x_proue_data_class="personal").status == 200
     refused = post(gateway.port, key=session(), x_proue_data_class="sensitive")

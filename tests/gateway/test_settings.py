@@ -17,7 +17,6 @@ def read(tmp_path: Path, **env: str):
 def test_defaults(tmp_path):
     settings = read(tmp_path)
     assert (settings.host, settings.port, settings.database_url) == ("127.0.0.1", 8400, None)
-    assert settings.public_url == "http://127.0.0.1:8400"
     assert settings.limits == Limits()
 
 

@@ -133,7 +133,7 @@ async def _body(receive: Receive) -> bytes:
 def _read(body: bytes) -> Asked:
     try:
         asked = msgspec.json.decode(body, type=Asked)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise Problem(400, "body.invalid", "La demande n’est pas une conversation au format attendu.") from None
     if asked.model != MODEL:
         raise Problem(404, "model.unknown", "Ce moteur ne sert pas ce modèle.")

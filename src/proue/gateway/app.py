@@ -169,22 +169,23 @@ class App:
     async def _readyz(self, request: Request, scope: Scope) -> Answer:
         if self._source.current.empty:
             return errors.answer(GatewayError("gateway.not_ready"), english=request.english)
-        return _json({"status": "ready", "database": self._source.connected, "versions": self._source.versions})
+        known = {"versions": self._source.versions} if self._is_local(scope) else {}  # parts name institutions
+        return _json({"status": "ready", "database": self._source.connected, **known})
 
     async def _metrics(self, request: Request, scope: Scope) -> Answer:
-        peer = scope["client"][0] if scope.get("client") else ""
         given = request.headers.get(b"authorization", "")
         wanted = self._settings.metrics_token
-        allowed = peer.startswith(LOOPBACK) and not self._behind_proxy(scope)
-        if not allowed and not (wanted and auth.same(given, f"Bearer {wanted}")):
+        if not self._is_local(scope) and not (wanted and auth.same(given, f"Bearer {wanted}")):
             return errors.answer(GatewayError("path.unknown"), english=request.english)
         body = await asyncio.to_thread(exposition, self._means.metrics, self._gauges)
         return Answer(200, [(b"content-type", CONTENT_TYPE)], body)
 
     @staticmethod
-    def _behind_proxy(scope: Scope) -> bool:
+    def _is_local(scope: Scope) -> bool:
         """A proxy on this machine makes every stranger look like loopback."""
-        return any(name in {b"x-forwarded-for", b"forwarded", b"x-real-ip"} for name, _ in scope["headers"])
+        peer = scope["client"][0] if scope.get("client") else ""
+        relayed = any(name in {b"x-forwarded-for", b"forwarded", b"x-real-ip"} for name, _ in scope["headers"])
+        return peer.startswith(LOOPBACK) and not relayed
 
     # --- the access line
 

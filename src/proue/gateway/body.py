@@ -33,7 +33,10 @@ class Asked(NamedTuple):
 
 
 def read(data: bytes, operation: Operation) -> Asked:
+    """Raises GatewayError. JSON is UTF-8 (RFC 8259 §8.1): what is not would be every engine's own fault."""
     try:
+        if not data.isascii():
+            data.decode()
         fields = _top.decode(data)
         model = _value(fields, "model")
         stream = _value(fields, "stream") is True

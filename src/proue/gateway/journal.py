@@ -5,6 +5,7 @@ can always be closed, also on a full disk; the first zero length is the end. One
 flushes to the platter every SYNC_S for power cuts. A segment goes when all it holds has been shipped.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -121,6 +122,7 @@ class Journal:
         self.segments: list[Segment] = []
         self._current = self._new_segment()
         self._dirty = False  # written by the loop, read by the thread: one reference, no lock
+        self._rotated: list[Segment] = []  # full ones whose last records the platter may not have yet
         self._ended = threading.Event()
         self._sync = threading.Thread(target=self._flush_for_ever, name="journal-sync", daemon=True)
         self._sync.start()
@@ -178,7 +180,8 @@ class Journal:
     def _rotate(self) -> None:
         if self.spool_bytes + SEGMENT_BYTES > self._limit:
             raise GatewayError("journal.full")
-        self._current = self._new_segment()
+        full, self._current = self._current, self._new_segment()
+        self._rotated.append(full)
 
     def rotate_if_old(self, now: float) -> None:
         """Gives the disk back in quiet times."""
@@ -256,10 +259,13 @@ class Journal:
                 self._flush()
 
     def _flush(self) -> None:
-        try:
-            os.fdatasync(self._current.handle)
-        except OSError as error:
-            log.error("journal not flushed: %s", error.strerror)  # noqa: TRY400
+        rotated, self._rotated = self._rotated, []
+        for segment in (*rotated, self._current):
+            try:
+                os.fdatasync(segment.handle)
+            except OSError as error:
+                if error.errno != errno.EBADF:  # shipped, closed and removed since
+                    log.error("journal not flushed: %s", error.strerror)  # noqa: TRY400
 
     def end(self) -> None:
         """Flushes; removes what is wholly shipped, keeps the rest for whoever comes next."""

@@ -1,16 +1,16 @@
-"""JSON lines on standard error. Access lines wait in a bounded list and are written by a thread: a slow reader of the
+"""JSON lines on standard error. All of them wait in a bounded list and are written by a thread: a slow reader of the
 log loses lines (they are counted), never delays an answer."""
 
 import json
 import logging
 import os
-import sys
 import threading
 from datetime import UTC, datetime
 
 import msgspec
 
 FLUSH_S = 0.1
+END_S = 1.0
 
 
 class JsonLines(logging.Formatter):
@@ -27,13 +27,69 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+class Output:
+    """Lines for standard error, from any thread."""
+
+    def __init__(self, *, limit: int, handle: int = 2) -> None:
+        self.lost = 0
+        self._limit = limit
+        self._handle = handle
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_for_ever, name="log-output", daemon=True)
+        self._thread.start()
+
+    def add(self, line: bytes) -> None:
+        with self._lock:
+            if self._size + len(line) > self._limit:
+                self.lost += 1
+                return
+            self._lines.append(line)
+            self._size += len(line) + 1
+
+    def _write_for_ever(self) -> None:
+        while not self._ended.wait(FLUSH_S):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+        data = b"".join([line + b"\n" for line in lines])
+        while data:
+            try:
+                data = data[os.write(self._handle, data) :]
+            except OSError:
+                return
+
+    def end(self) -> None:
+        """What still waits is written, unless nobody reads: an end is not delayed either."""
+        self._ended.set()
+        self._thread.join(END_S)
+        if not self._thread.is_alive():
+            self._write()
+
+
+class Handler(logging.Handler):
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.add(self.format(record).encode("utf-8", "replace"))
+
+
+def configure(level: str, *, limit: int) -> Output:
+    """End what is returned last."""
+    output = Output(limit=limit)
+    handler = Handler(output)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("asyncio", "psycopg", "uvicorn.access"):
         logging.getLogger(noisy).setLevel("WARNING")
     logging.getLogger("uvicorn.error").setLevel("ERROR")
+    return output
 
 
 class Line(msgspec.Struct, omit_defaults=True, tag_field="logger", tag="proue.access"):
@@ -54,45 +110,10 @@ class Line(msgspec.Struct, omit_defaults=True, tag_field="logger", tag="proue.ac
 
 
 class AccessLog:
-    def __init__(self, *, enabled: bool, limit: int, handle: int = 2) -> None:
+    def __init__(self, output: Output, *, enabled: bool) -> None:
         self.enabled = enabled
-        self.lost = 0
-        self._limit = limit
-        self._handle = handle
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._output = output
         self._encode = msgspec.json.Encoder().encode
-        self._thread = threading.Thread(target=self._write_for_ever, name="access-log", daemon=True)
-        if enabled:
-            self._thread.start()
 
     def add(self, line: Line) -> None:
-        data = self._encode(line)
-        with self._lock:
-            if self._size + len(data) > self._limit:
-                self.lost += 1
-                return
-            self._lines.append(data)
-            self._size += len(data) + 1
-
-    def _write_for_ever(self) -> None:
-        while not self._ended.wait(FLUSH_S):
-            self._write()
-
-    def _write(self) -> None:
-        with self._lock:
-            lines, self._lines, self._size = self._lines, [], 0
-        data = b"".join([line + b"\n" for line in lines])
-        while data:
-            try:
-                data = data[os.write(self._handle, data) :]
-            except OSError:
-                return
-
-    def end(self) -> None:
-        if self.enabled:
-            self._ended.set()
-            self._thread.join(1.0)
-            self._write()
+        self._output.add(self._encode(line))

@@ -42,12 +42,14 @@ PR_SET_PDEATHSIG = 1
 
 def run(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT; then 0."""
-    logs.configure(settings.log_level)
+    output = logs.configure(settings.log_level, limit=settings.limits.log_bytes)
     try:
-        return uvloop.run(_serve(settings))
+        return uvloop.run(_serve(settings, output))
     except OSError as error:
         log.error("gateway: %s", error)  # noqa: TRY400 - one sentence for whoever starts it
         raise BadSetting(_why(settings, error)) from None
+    finally:
+        output.end()
 
 
 def _why(settings: Settings, error: OSError) -> str:
@@ -55,7 +57,7 @@ def _why(settings: Settings, error: OSError) -> str:
     return f"La passerelle ne peut pas démarrer ({where} : {error.strerror})."
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, output: logs.Output) -> int:
     limits = settings.limits
     settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket = server.listen(settings.host, settings.port, share=settings.share_port)
@@ -68,7 +70,7 @@ async def _serve(settings: Settings) -> int:
     )
     shipper = Shipper(journal, spool, settings.database_url) if settings.database_url else None
     upstreams, metrics = Upstreams(limits), Metrics()
-    access = logs.AccessLog(enabled=settings.log_level in {"debug", "info"}, limit=limits.log_bytes)
+    access = logs.AccessLog(output, enabled=settings.log_level in {"debug", "info"})
 
     def gauges() -> dict[str, float]:
         in_use, idle = upstreams.connections()
@@ -82,7 +84,7 @@ async def _serve(settings: Settings) -> int:
             "usage_rejected": float(shipper.rejected if shipper else 0),
             "upstream_connections_in_use": float(in_use),
             "upstream_connections_idle": float(idle),
-            "access_lines_lost": float(access.lost),
+            "log_lines_lost": float(output.lost),
         }
 
     means = Means(
@@ -102,7 +104,7 @@ async def _serve(settings: Settings) -> int:
     following = spawn(source.run(), name="snapshot")
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
-        spawn(http.close_late_heads(limits.head_s), name="late-heads"),
+        spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None
     with contextlib.suppress(TimeoutError):
@@ -120,7 +122,6 @@ async def _serve(settings: Settings) -> int:
         upstreams.close()
         journal.end()
         spool.release()
-        access.end()
     return 0
 
 
@@ -141,7 +142,7 @@ def worker() -> None:
 
 def _keep(settings: Settings, argv: Sequence[str], count: int) -> int:
     """Starts the workers, starts again those that die, stops them all; they die with us (PR_SET_PDEATHSIG)."""
-    logs.configure(settings.log_level)
+    output = logs.configure(settings.log_level, limit=settings.limits.log_bytes)
     with contextlib.closing(server.listen(settings.host, settings.port, share=False)):
         pass  # with SO_REUSEPORT alone a taken port would be shared in silence
     stopping: list[int] = []
@@ -171,7 +172,9 @@ def _keep(settings: Settings, argv: Sequence[str], count: int) -> int:
                 log.error("worker %d ended with %s, started again", rank, workers[rank].returncode)
                 workers[rank] = start()
             again_at, backoff = now + backoff, min(backoff * 2, BACKOFF_MAX_S)
-    return _stop_workers(workers)
+    code = _stop_workers(workers)
+    output.end()
+    return code
 
 
 def _stop_workers(workers: Sequence["subprocess.Popen[bytes]"]) -> int:

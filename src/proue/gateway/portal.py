@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from proue.gateway.request import Message, Request, Scope
 from proue.gateway.settings import MB, Settings
 from proue.gateway.tasks import spawn, stop
-from proue.gateway.upstream import ClientGone, Connection, Origin, Unreachable, UpstreamFailed, Upstreams
+from proue.gateway.upstream import ClientGone, Connection, Origin, Pool, Unreachable, UpstreamFailed, Upstreams
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HOP_BY_HOP = frozenset(
@@ -14,6 +14,7 @@ HOP_BY_HOP = frozenset(
         b"trailer", b"transfer-encoding", b"upgrade", b"expect",
     }
 )  # fmt: skip
+NOT_RELAYED = HOP_BY_HOP | {b"date", b"server"}  # we date our answers ourselves
 OURS = frozenset(
     {
         b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix",
@@ -70,13 +71,15 @@ class Portal:
         pool = self._upstreams.pool(self._origin)
         connection, reused = await pool.acquire()
         try:
-            try:
-                return await self._exchange(connection, request, scope)
-            except Unreachable:
-                if not reused or request.method not in SAFE:
-                    raise
-            pool.release(connection)
-            connection, _ = await pool.acquire(fresh=True)
+            return await self._borrowed(pool, connection, request, scope)
+        except Unreachable:
+            if not reused or request.method not in SAFE:
+                raise
+        connection, _ = await pool.acquire(fresh=True)
+        return await self._borrowed(pool, connection, request, scope)
+
+    async def _borrowed(self, pool: Pool, connection: Connection, request: Request, scope: Scope) -> int:
+        try:
             return await self._exchange(connection, request, scope)
         finally:
             request.link.forget()
@@ -95,6 +98,8 @@ class Portal:
             raise
         finally:
             if upload is not None:
+                if not upload.done():  # half a body was sent: whoever came next would be read as its other half
+                    connection.abort()
                 await stop(upload)
         return connection.status
 
@@ -117,7 +122,7 @@ class Portal:
             connection.write(b"0\r\n\r\n")
 
     async def _download(self, connection: Connection, request: Request) -> None:
-        headers = [(name, value) for name, value in connection.headers if name not in HOP_BY_HOP]
+        headers = [(name, value) for name, value in connection.headers if name not in NOT_RELAYED]
         await request.send({"type": "http.response.start", "status": connection.status, "headers": headers})
         try:
             await self._body(connection, request)

@@ -22,7 +22,7 @@ from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
-from proue.gateway.sse import Scanner
+from proue.gateway.sse import UNREADABLE, Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
 from proue.kernel.policy import Admit, Operation, Refuse, decide
 from proue.wire import token
@@ -294,7 +294,7 @@ class Exchange:
     def _with_impacts(self, answer: bytes) -> bytes:
         try:
             fields, usage = meter.usage_in(answer)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise GatewayError("upstream.malformed") from None
         if usage is None:
             return answer
@@ -404,7 +404,7 @@ class Exchange:
 def _spoken(answer: bytes) -> dict[str, Any]:
     try:
         return _object.decode(answer)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return {}
 
 

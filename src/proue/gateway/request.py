@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from proue.gateway.errors import Answer, GatewayError, prefers_english
@@ -44,6 +44,16 @@ class Gone(Exception):
     """The client left before its request was whole."""
 
 
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    """Repeated headers are joined (RFC 9110 §5.3): two classes of data, or two keys, are then none that we know."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in READ_HEADERS:
+            text = value.decode("latin-1")
+            found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
+
+
 class Request:
     __slots__ = ("_held", "_memory", "headers", "id", "link", "method", "path", "receive", "send")
 
@@ -52,9 +62,7 @@ class Request:
         self._held = 0
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.headers: Mapping[bytes, str] = {
-            name: value.decode("latin-1") for name, value in scope["headers"] if name in READ_HEADERS
-        }
+        self.headers: Mapping[bytes, str] = _read(scope["headers"])
         self.link: Link = scope["proue.link"]
         self.receive = receive
         self.send = send

@@ -52,6 +52,7 @@ class Door(HttpToolsProtocol):
         self.link = Link()
         self.head_size = 0  # of a head that is not whole yet
         self.head_since = 0.0  # 0: no head is awaited
+        self.stalled_since = 0.0  # 0: the client takes what we send
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -60,6 +61,14 @@ class Door(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.link.lost()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stalled_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.stalled_since = 0.0
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -139,16 +148,23 @@ class Server(uvicorn.Server):
         """Signals belong to main.py: a gateway that was asked to stop has not failed."""
         yield
 
-    async def close_late_heads(self, seconds: float) -> None:
-        """A client that opens a connection and dribbles its head holds nothing for long."""
+    async def close_the_slow(self, *, head_s: float, send_s: float) -> None:
+        """A client that dribbles its head, or takes nothing of its answer, holds nothing for long."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
-            oldest = loop.time() - seconds
+            now = loop.time()
             for connection in list(self.server_state.connections):
-                since = getattr(connection, "head_since", 0.0)
-                if since and since < oldest and connection.transport is not None:
+                late = _since(connection, "head_since", now) > head_s
+                stalled = _since(connection, "stalled_since", now) > send_s
+                if (late or stalled) and connection.transport is not None:
                     connection.transport.abort()
+
+
+def _since(connection: object, name: str, now: float) -> float:
+    """Seconds since that instant of a Door; 0 when nothing is awaited."""
+    start = float(getattr(connection, name, 0.0))
+    return now - start if start else 0.0
 
 
 def make_server(app: Any, limits: Limits) -> Server:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 
+from proue.gateway.errors import GatewayError
 from proue.gateway.journal import CLOSED, SUFFIX, Journal, Spool, closed_in, decoded, frame, left_behind
 from proue.kernel.ids import uuid7
 from proue.wire import usage as wire
@@ -38,6 +39,8 @@ COLUMNS = (
     "energy_low_uwh", "energy_high_uwh", "ghg_marginal_ug", "ghg_marginal_low_ug", "ghg_marginal_high_ug",
     "ghg_full_ug", "ghg_full_low_ug", "ghg_full_high_ug", "water_ul", "water_low_ul", "water_high_ul", "tier", "method",
 )  # fmt: skip
+# The database or the disk says no for now (GatewayError: journal.full, when an old segment is written again).
+TRANSIENT = (psycopg.Error, OSError, TimeoutError, GatewayError)
 COPY = f"COPY metering_usage_staging ({', '.join(COLUMNS)}) FROM STDIN"
 ABSORB = "SELECT metering_absorb_usage(%s)"
 NULL = "\\N"
@@ -98,38 +101,45 @@ class Shipper:
         backoff = BACKOFF_FIRST_S
         while True:
             try:
-                moved = await self.step()
+                shipped = await self.step()
                 backoff = BACKOFF_FIRST_S
-                if not moved:
+                if shipped is None or shipped < BATCH:  # a full batch has another one behind it
                     await asyncio.sleep(TICK_S)
-            except (psycopg.Error, OSError, TimeoutError) as error:
+            except TRANSIENT as error:
                 log.warning("usage not shipped, it stays on disk: %s", _reason(error))
-                await self.disconnect()
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, BACKOFF_MAX_S)
+                backoff = await self._wait(backoff)
+            except Exception:
+                # A fault of ours: what it held stays on disk, and shipping must not end with it.
+                log.exception("usage not shipped, it stays on disk")
+                backoff = await self._wait(backoff)
 
-    async def step(self) -> bool:
-        """Ships one batch of ours, else what a dead process left. False when there was nothing to do."""
+    async def _wait(self, backoff: float) -> float:
+        await self.disconnect()
+        await asyncio.sleep(backoff)
+        return min(backoff * 2, BACKOFF_MAX_S)
+
+    async def step(self) -> int | None:
+        """Ships one batch of ours, else what a dead process left: how many, None when there was nothing to do."""
         loop = asyncio.get_running_loop()
         batch = self._journal.unshipped(BATCH)
         if batch is not None:
             segment, payloads, offset = batch
             await self._ship(payloads)
             self._journal.was_shipped(segment, offset)
-            return True
+            return len(payloads)
         self._journal.rotate_if_old(loop.time())
         if loop.time() >= self._adopt_at:
             self._adopt_at = loop.time() + ADOPT_S
             await self._adopt()
-        return False
+        return None
 
     async def finish(self, seconds: float) -> None:
         """The last records of a gateway that stops; what does not leave in time waits on disk."""
         try:
             async with asyncio.timeout(seconds):
-                while await self.step():
+                while await self.step() is not None:
                     pass
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except TRANSIENT as error:
             log.warning("usage kept on disk at the end: %s", _reason(error))
         await self.disconnect()
 

@@ -51,7 +51,6 @@ class Source:
         self.current = Snapshot()
         self.loaded = asyncio.Event()
         self.connected = False
-        self.refreshed_at: float | None = None  # of the event loop's clock
 
     @property
     def versions(self) -> dict[str, int]:
@@ -86,7 +85,6 @@ class Source:
                     changed = await self._refresh(connection)
                     self.connected = True
                     now = asyncio.get_running_loop().time()
-                    self.refreshed_at = now
                     if changed or now >= beat_at:
                         await self._beat(connection)
                         beat_at = now + BEAT_S

@@ -23,6 +23,8 @@ DATA = b"data:"
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
+# What an engine's own bytes may do to a decoder: no JSON, no UTF-8, no end of nesting.
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class Scanner:
@@ -98,10 +100,12 @@ class Scanner:
             self.done = True
             return event
         try:
-            fields = _top.decode(data)
-        except msgspec.MsgspecError:
+            return self._opened(event, _top.decode(data))
+        except UNREADABLE:
             self._note(event)
             return event
+
+    def _opened(self, event: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
         if _present(fields, "error"):
             self.error = True
             return event if bytes(fields["error"]).startswith(b"{") else _wrapped(fields)

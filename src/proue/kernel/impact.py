@@ -136,7 +136,7 @@ def cpu_coefficients(site: Site, *, watts: float, machine_kg: float, years: floa
 
 
 def estimate(c: Coefficients, *, tokens_in: int, tokens_in_cached: int, tokens_out: int, seconds: float) -> Estimate:
-    """About 2 µs: six multiplications, on the gateway's closing path."""
+    """About 2 µs: six multiplications, on the gateway's closing path. `method` names the factors' version too."""
     uncached = max(tokens_in - tokens_in_cached, 0)
     answer = tokens_out * c.joules_out
     # The fit of an answer already holds a short prompt, and never more than the answer's own energy: an embedding has
@@ -156,7 +156,7 @@ def estimate(c: Coefficients, *, tokens_in: int, tokens_in_cached: int, tokens_o
         ghg_full_ug=_interval(full_ug, c),
         water_ul=_interval(water_ul, c),
         tier=c.tier,
-        method=METHOD,
+        method=f"{METHOD} {c.factor_set}",
     )
 
 

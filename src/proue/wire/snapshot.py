@@ -94,7 +94,7 @@ def decode_part(name: str, data: bytes | memoryview) -> Part:
 
 
 class _Layers(Mapping[bytes, Grant]):
-    """Key digest → grant over all institutions: one dictionary look-up per institution part, newest first."""
+    """Key digest → grant over all institutions: one dictionary, made when a snapshot is."""
 
     def __init__(self, parts: tuple[GrantsPart, ...]) -> None:
         self._all: dict[bytes, Grant] = {}

@@ -1,0 +1,51 @@
+"""Nobody who logs waits for whoever reads the log."""
+
+import json
+import logging
+import os
+import time
+
+import pytest
+
+from proue.gateway import logs
+from proue.gateway.logs import AccessLog, Handler, JsonLines, Line, Output
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def pipe():
+    read, write = os.pipe()
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def test_a_full_pipe_delays_neither_a_log_line_nor_the_end(pipe, monkeypatch):
+    monkeypatch.setattr(logs, "END_S", 0.2)
+    output = Output(limit=MB, handle=pipe[1])
+    handler = Handler(output)
+    handler.setFormatter(JsonLines())
+    started = time.monotonic()
+    for _ in range(20_000):  # two megabytes into 64 kB of pipe that nobody reads
+        handler.emit(logging.LogRecord("proue.gateway", logging.WARNING, "", 0, "snapshot not refreshed", None, None))
+    assert output.lost > 0
+    output.end()
+    assert time.monotonic() - started < 5
+
+
+def test_lines_leave_whole_in_order_and_the_end_writes_the_rest(pipe):
+    output = Output(limit=MB, handle=pipe[1])
+    access = AccessLog(output, enabled=True)
+    access.add(Line(1.0, "r-1", "GET", 200, 0.5))
+    output.add(b'{"message":"deux"}')
+    output.end()
+    first, second = os.read(pipe[0], MB).splitlines()
+    assert (json.loads(first)["request_id"], json.loads(second)["message"]) == ("r-1", "deux")
+    assert output.lost == 0
+
+
+def test_a_reader_that_left_ends_nothing(pipe):
+    output = Output(limit=MB, handle=-1)
+    output.add(b"x")
+    output.end()
