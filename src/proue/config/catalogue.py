@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from proue.institutions.access import Actor, Job
-from proue.specification import actions
+from proue.specification import actions, queries
 from proue.specification.rules import Document, Nature, domain_of, place_of
 
 if TYPE_CHECKING:
@@ -77,19 +77,29 @@ def load_requirements(*, actor: Actor | Job, at: datetime) -> "list[tuple[Requir
             lot=entry.get("lot", ""),
             at=at,
         )
-        clause_changed = declare_clause_of(actor=actor, requirement=row, position=position * STEP, at=at)
+        clause_changed = declare_clause_of(actor=actor, requirement=row, at=at, position=position * STEP)
         told.append((row, changed or clause_changed))
     return told
 
 
-def declare_clause_of(*, actor: Actor | Job, requirement: "Requirement", position: int, at: datetime) -> bool:
-    """The clause that says a requirement as it is. Whether it changed."""
+def declare_clause_of(
+    *, actor: Actor | Job, requirement: "Requirement", at: datetime, position: int | None = None, title: str = ""
+) -> bool:
+    """The clause that says a requirement as it is. Whether it changed. One that somebody wrote otherwise is left alone:
+    its link waits for a reader."""
     document = document_of(code=requirement.code, nature=requirement.nature)
+    code = clause_code(requirement.code, document)
+    others = [clause for clause in queries.clauses_of(requirement.pk) if clause.code != code]
+    if others:
+        return False
+    known = queries.clause_by_code(code)
+    if position is None:
+        position = queries.next_position(STEP) if known is None else known.position
     _, changed = actions.declare_clause(
         actor=actor,
-        code=clause_code(requirement.code, document),
+        code=code,
         document=document,
-        title=_titles().get(requirement.code, requirement.code),
+        title=title or _titles().get(requirement.code) or (requirement.code if known is None else known.title),
         text=requirement.text,
         position=position,
         expresses=[requirement],

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from proue.specification.models import Clause, Requirement, Specification
 from proue.specification.rules import SPECIFICATION, SpecificationState, State
@@ -58,6 +58,18 @@ def expressed_by(clause_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
         if row.target.object_id not in ids:
             ids.append(row.target.object_id)
     return found
+
+
+def clauses_of(requirement_id: UUID) -> list[Clause]:
+    """Those that express it, among others or alone."""
+    rows = _in_force(Relation.EXPRESSES).filter(target__object_id=requirement_id)
+    return list(clauses().filter(pk__in=[row.source.object_id for row in rows]))
+
+
+def next_position(step: int) -> int:
+    """After every clause."""
+    last: int = Clause.objects.aggregate(last=Max("position"))["last"] or 0
+    return last + step
 
 
 def needs_of(requirement_ids: Iterable[UUID]) -> dict[UUID, list[Link]]:
