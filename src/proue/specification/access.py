@@ -8,7 +8,8 @@ from proue.institutions.rules import Right
 from proue.kernel.refusal import NotFound
 from proue.specification.models import Clause, Requirement, Specification
 from proue.specification.rules import SPECIFICATION, SpecificationState
-from proue.store.models import Link
+from proue.store import links
+from proue.store.models import Entity, Link
 from proue.store.rules import LinkState, Relation
 
 CONFIRMED_WITH = {
@@ -41,6 +42,16 @@ def specification_for(actor: Actor, version: int, code: str = SPECIFICATION) -> 
     if not actor.may_everywhere(Right.WRITE_SPECIFICATION):
         raise NotFound("specification")
     return specification
+
+
+def ends_of(link: Link) -> dict[str, Entity]:
+    """What whoever reads a suspect link compares: the ends then, and the ends now."""
+    return {
+        "source": link.source,
+        "source_now": links.latest(link.source.object_id) or link.source,
+        "target": link.target,
+        "target_now": links.latest(link.target.object_id) or link.target,
+    }
 
 
 def link_for(actor: Actor, id: UUID) -> Link:

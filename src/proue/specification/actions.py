@@ -30,7 +30,7 @@ from proue.specification.facts import (
 )
 from proue.specification.models import Clause, Requirement, Specification
 from proue.specification.queries import entity_of, frozen_before
-from proue.specification.rules import SPECIFICATION, SpecificationState, State
+from proue.specification.rules import SPECIFICATION, TITLE, SpecificationState, State
 from proue.store import links
 from proue.store.access import database
 from proue.store.models import Entity, Link
@@ -264,7 +264,7 @@ def _last(entity: Entity) -> Entity:
 
 
 def draft_specification(
-    *, actor: Actor | Job, title: str, at: datetime, code: str = SPECIFICATION
+    *, actor: Actor | Job, at: datetime, title: str = TITLE, code: str = SPECIFICATION
 ) -> tuple[Specification, bool]:
     """The next version, until it is frozen; the draft that is there when there is one."""
     _require(actor, Right.WRITE_SPECIFICATION)

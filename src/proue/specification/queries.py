@@ -9,7 +9,7 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from proue.specification.models import Clause, Requirement, Specification
 from proue.specification.rules import SPECIFICATION, SpecificationState, State
 from proue.store.models import Entity, Link
-from proue.store.rules import LinkState, Relation
+from proue.store.rules import EntityKind, LinkState, Relation
 
 # What a specification rests on: only these links, once suspect, hold its freezing back.
 READ_BEFORE_FREEZING = (Relation.DERIVES_FROM, Relation.EXPRESSES, Relation.VERIFIES)
@@ -92,6 +92,12 @@ def checks_of(requirement_ids: Iterable[UUID]) -> dict[UUID, list[Entity]]:
     return {id: checks for id, checks in found.items() if checks}
 
 
+def consolidated_needs() -> list[Entity]:
+    """Those that the reader may see, at their last version: what a requirement can answer."""
+    later = Entity.objects.filter(object_id=OuterRef("object_id"), version__gt=OuterRef("version"))
+    return list(Entity.objects.filter(~Exists(later), kind=EntityKind.CONSOLIDATED_NEED).order_by("code"))
+
+
 def annexes() -> list[dict[str, Any]]:
     """The checks of the requirements in force as they read now: what `freeze_specification` annexes."""
     checks = checks_of(one.pk for one in requirements_in_force()).values()
@@ -100,11 +106,10 @@ def annexes() -> list[dict[str, Any]]:
 
 
 def links_to_read(objects: Sequence[UUID] | None = None) -> list[Link]:
-    """Suspect links that a reader confirms or breaks; with `objects`, those that leave one, or verify one."""
+    """Suspect links that a reader confirms or breaks; with `objects`, those that touch one."""
     rows = _from_last(Link.objects.filter(state=LinkState.SUSPECT, relation__in=READ_BEFORE_FREEZING))
     if objects is not None:
-        verifies = Q(relation=Relation.VERIFIES, target__object_id__in=objects)
-        rows = rows.filter(verifies | Q(source__object_id__in=objects))
+        rows = rows.filter(Q(source__object_id__in=objects) | Q(target__object_id__in=objects))
     return list(rows)
 
 
@@ -124,6 +129,11 @@ def frozen_before(specification: Specification) -> Specification | None:
         code=specification.code, state=SpecificationState.FROZEN, version__lt=specification.version
     )
     return rows.order_by("-version").first()
+
+
+def content_of(digest: str) -> dict[str, Any]:
+    """Of a frozen specification."""
+    return Specification.objects.filter(digest=digest).values_list("content", flat=True)[0] or {}
 
 
 def draft(code: str = SPECIFICATION) -> Specification | None:

@@ -51,6 +51,7 @@ class SpecificationState(StrEnum):
 
 
 SPECIFICATION = "CDC-IAG"  # the one cahier des charges of this instance
+TITLE = "Plateforme d’IA générative des universités"
 CODE = re.compile(r"[A-Z]{2,4}(-[A-Z0-9]+(\.[A-Z0-9]+)*)+")
 MAX_CODE = 40
 # Of the catalogue, in the order of the documents: the middle of a code names one (EX-SOV-006, CL-CCTP-SOV-006).
