@@ -248,7 +248,7 @@ VERIFICATIONS: Mapping[str, Promise] = {
 }
 LOTS: Mapping[str, Promise] = {
     "": gettext_lazy("tous les lots"),
-    "sensitive": gettext_lazy("lot « données sensibles »"),
+    "sensitive": gettext_lazy("lot « données sensibles »"),
 }
 CHECK_EFFECTS: Mapping[str, Promise] = {
     "gate": gettext_lazy("ouvre ou ferme le routage"),

@@ -8,5 +8,5 @@ class FreezeForm(forms.Form):
     reading = forms.CharField(widget=forms.HiddenInput, max_length=64)
     sure = forms.BooleanField(
         label=_("J’ai relu ce qui change. Cette version ne sera plus jamais modifiée."),
-        error_messages={"required": _("Cochez la case : on ne peut pas revenir sur un gel.")},
+        error_messages={"required": _("Cochez la case : on ne peut pas revenir sur un gel.")},
     )
