@@ -20,6 +20,8 @@ PUBLIC = (
     "/modeles/",
     "/marche/",
     "/marche/fournisseurs/",
+    "/cahier/",
+    "/cahier/versions/",
     "/compte/connexion/",
     "/accessibilite/",
     "/mentions/",

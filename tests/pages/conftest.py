@@ -45,6 +45,7 @@ PEOPLE = {
     "stranger": "referent@haute-brume.example",
     "operator": "exploitation@alliance.example",
     "lead": "animatrice@alliance.example",
+    "lawyer": "juriste@alliance.example",
 }
 
 
@@ -106,10 +107,32 @@ def _build() -> Site:
         site.requirement, site.decision = _spine(at)
         site.commitment = _market(site, at)
         site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
+        _specification(at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
     return site
+
+
+def _specification(at: datetime) -> None:
+    """A requirement, its clause, and the first frozen version, as the room writes them."""
+    from proue.config.catalogue import declare_clause_of
+    from proue.institutions.access import Job
+    from proue.specification import actions
+
+    given = {"actor": Job(), "at": at}
+    row, _ = actions.declare_requirement(
+        code="EX-TST-902",
+        text="Le service est tenu <b>.",
+        sources=["CCAG-TIC 14"],
+        priority="must",
+        nature="execution_condition",
+        verification=["automatic"],
+        **given,
+    )
+    declare_clause_of(requirement=row, **given)
+    draft, _ = actions.draft_specification(**given)
+    actions.freeze_specification(specification=draft, annexes=[], **given)
 
 
 def _spine(at: datetime) -> tuple[object, object]:

@@ -18,12 +18,14 @@ ROLE_OF = {
     "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
     "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
     "refuse_need": "lead", "serve_need": "lead",
+    "links_to_read": "lawyer", "withdraw_requirement": "lawyer", "freeze": "buyer",
 }  # fmt: skip
 PAGES = [
     name for name in MATRIX
     if name not in {
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
-        "mfa_view_recovery_codes", "mfa_generate_recovery_codes",
+        "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
+        "requirement_needs",
     }
 ]  # fmt: skip
 

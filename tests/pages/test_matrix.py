@@ -65,6 +65,16 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "refuse_need": (NOBODY, NOBODY),
     "serve_need": (NOBODY, NOBODY),
     "withdraw_need": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
+    "specification": (EVERYONE, SAFE_ONLY),
+    "links_to_read": (NOBODY, NOBODY),
+    "specification_versions": (EVERYONE, SAFE_ONLY),
+    "freeze": (NOBODY, NOBODY),
+    "specification_version": (EVERYONE, SAFE_ONLY),
+    "specification_file": (EVERYONE, SAFE_ONLY),
+    "requirement": (EVERYONE, SAFE_ONLY),
+    "review_requirement": (SAFE_ONLY, NOBODY),
+    "requirement_needs": (SAFE_ONLY, NOBODY),
+    "withdraw_requirement": (NOBODY, NOBODY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -78,6 +88,8 @@ OPEN_WITHOUT = {
     "account_change_password", "mfa_index", "mfa_activate_totp", "mfa_authenticate", "mfa_reauthenticate",
     "theme", "accessibility", "legal",
 }  # fmt: skip
+
+REQUIREMENT = ("requirement", "review_requirement", "requirement_needs", "withdraw_requirement")
 
 
 def names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
@@ -106,6 +118,9 @@ def address(site, name: str) -> str:
         "serve_need": {"code": "BC-011"},
         "withdraw_need": {"code": site.need.code},
         "lineage": {"reference": site.requirement.code},
+        "specification_version": {"number": 1},
+        "specification_file": {"number": 1, "name": "cctp.pdf"},
+        **{one: {"code": "EX-TST-902"} for one in REQUIREMENT},
         "why": {"endpoint": "proue-extractif", "data_class": "public"},
         "decision": {"code": site.decision.code},
     }

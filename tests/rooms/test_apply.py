@@ -217,7 +217,6 @@ BAD = [
     (", secret_env: PROUE_BENCH_KEY", "", 20, "Il manque « secret_env »"),
     ("use: assistance-scolarite", "use: assistance-scolarites", 20, "Vouliez-vous dire « assistance-scolarite »"),
     ("name: bench,", "name: bench, name: banc,", 20, "donné deux fois"),
-    ("keys:", "requirements:", 19, "version ultérieure"),
     ("budgets:\n", "budgets: {}\nother:\n", 17, "attend une liste"),
 ]
 

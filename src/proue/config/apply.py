@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import models
 
-from proue.config import apply_needs, apply_procurement
+from proue.config import apply_needs, apply_procurement, apply_specification
 from proue.config.applying import Done, unknown
 from proue.config.applying import Missing as _Missing
 from proue.config.applying import Wrong as _Wrong
@@ -129,6 +129,8 @@ class _Work:
             ("uses", self._use),
             ("keys", self._key),
             ("budgets", self._budget),
+            ("requirements", self._requirement),
+            ("checks", self._check),
             ("attributes", self._attribute),
             ("contracts", self._contract),
         )
@@ -332,6 +334,13 @@ class _Work:
             done = apply_needs.consolidated(entry, self.declared, actor=self.actor, at=self.at)
             self._done("consolidated need", done)
 
+    def _requirement(self, entry: Entry) -> None:
+        done = apply_specification.requirement(entry, self.declared, actor=self.actor, at=self.at)
+        self._done("requirement", done)
+
+    def _check(self, entry: Entry) -> None:
+        self.report.notes += apply_specification.check(entry, self.declared, actor=self.actor, at=self.at)
+
     def _done(self, kind: str, done: Done) -> None:
         if done.before is None:
             self._note(ADDED, kind, done.name)
@@ -497,6 +506,15 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
     ),
     "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
+    "requirement.bad_code": (
+        "code",
+        "« {value} » n’est pas un code d’exigence : capitales, chiffres et tirets, comme EX-SOV-006, 40 au plus.",
+    ),
+    "requirement.not_from_here": (
+        "code",
+        "Cette exigence a été retirée : ce qui est retiré ne se réécrit plus. Choisissez un autre code.",
+    ),
+    "requirement.not_a_consolidated_need": ("needs", "« {need} » n’est pas un besoin consolidé, comme BC-017."),
     "not_allowed": ("", "Votre rôle ne permet pas cette déclaration."),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from proue.assurance.rules import Effect
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation
@@ -27,6 +28,7 @@ from proue.needs.rules import (
     Theme,
 )
 from proue.procurement.rules import THRESHOLDS, Kind, PartyRole
+from proue.specification.rules import Nature, Priority, Verification
 from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass, Standing
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -34,9 +36,7 @@ MAX_TEXT = 500
 MAX_FIGURE = 1e12
 MAX_INTEGER = 32_000
 MAX_DEPTH = 6
-LATER = {
-    "requirements": "les exigences",
-}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of the checks of one requirement
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -215,6 +215,15 @@ def _texts(node: yaml.Node) -> list[str]:
 
 def _operations(node: yaml.Node) -> list[str]:
     read = _one_of(Operation)
+    return [read(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
+
+
+def _data_classes(node: yaml.Node) -> list[DataClass]:
+    return [_data_class(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
+
+
+def _verification(node: yaml.Node) -> list[str]:
+    read = _one_of(Verification)
     return [read(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
 
 
@@ -398,6 +407,31 @@ SHAPES: Mapping[str, Shape] = {
         },
         ("code", "institution", "verbatim", "statement"),
     ),
+    "requirements": Shape(
+        {
+            "code": _text,
+            "text": _text,
+            "sources": _texts,
+            "priority": _one_of(Priority),
+            "nature": _one_of(Nature),
+            "verification": _verification,
+        },
+        {
+            "lot": _short(24),
+            "title": _short(200),  # of its clause
+            "needs": _texts,  # codes of the consolidated needs that it answers
+            "check": _text,
+            "effect": _one_of(Effect),
+            "classes": _data_classes,
+            "checks": _nested,
+        },
+        ("code",),
+    ),
+    "checks": Shape(
+        {"check": _text, "effect": _one_of(Effect)},
+        {"classes": _data_classes},
+        ("code",),
+    ),
     "budgets": Shape(
         {"per": _one_of(Per)},
         {**{one.value: _text for one in Subject}, **dict.fromkeys(UNITS, _figure)},
@@ -433,7 +467,13 @@ SHAPES: Mapping[str, Shape] = {
         ("code",),
     ),
 }
-SECTIONS = [name for name in SHAPES if name != "models"]
+# Written inside another section: (key there, section, what each takes from there). Their handlers come after.
+NESTED: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "endpoints": ("models", "models", {"endpoint": "code"}),
+    "requirements": ("checks", "checks", {"requirement": "code", "lot": "lot"}),
+}
+SECTIONS = [name for name in SHAPES if name not in {section for _, section, _ in NESTED.values()}]
+CHECK_KEYS = ("check", "effect", "classes")  # of a requirement that has one check
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -492,14 +532,8 @@ def _read_file(path: Path, found: Declarations) -> None:
 def _read_section(file: str, key: yaml.Node, value: yaml.Node, found: Declarations) -> None:
     place = _place(file, key)
     name = str(key.value)
-    if name in LATER:
-        found.problems.append(
-            Problem(place, f"« {name} » : {LATER[name]} viendront avec une version ultérieure de Proue.")
-        )
-    elif name not in SECTIONS:
-        found.problems.append(
-            Problem(place, f"La section « {name} » est inconnue.{_suggest(name, [*SECTIONS, *LATER])}")
-        )
+    if name not in SECTIONS:
+        found.problems.append(Problem(place, f"La section « {name} » est inconnue.{_suggest(name, SECTIONS)}"))
     elif isinstance(value, yaml.SequenceNode):
         for item in value.value:
             _read_entry(file, name, item, found)
@@ -537,11 +571,58 @@ def _read_entry(
     if missing:
         listed = ", ".join(f"« {name} »" for name in missing)
         found.problems.append(Problem(place, f"Il manque {listed} dans cet élément de « {section} »."))
-    models = values.pop("models", None) if section == "endpoints" else None
+    inner = values.pop(NESTED[section][0], None) if section in NESTED else None
+    if section == "checks":
+        _match_classes(values, place, found)
     entry = Entry(section, place, values, places, sound=len(found.problems) == before)
     found.entries.setdefault(section, []).append(entry)
-    for model in models.value if models is not None else ():
-        _read_entry(file, "models", model, found, {"endpoint": values.get("code", "")})
+    if section == "requirements":
+        _read_own_check(entry, found, alone=inner is None)
+    if inner is not None:
+        _read_inner(file, entry, inner, found)
+
+
+def _read_inner(file: str, entry: Entry, inner: yaml.Node, found: Declarations) -> None:
+    _, section, taken = NESTED[entry.section]
+    given = {name: entry.values.get(key, "") for name, key in taken.items()}
+    for position, node in enumerate(inner.value):
+        more = {"code": check_code(entry, position)} if section == "checks" else {}
+        _read_entry(file, section, node, found, given | more)
+
+
+def _read_own_check(entry: Entry, found: Declarations, *, alone: bool) -> None:
+    """`check`, `effect` and `classes` of a requirement are its one check, as if they stood under `checks`."""
+    own = {key: entry.values[key] for key in CHECK_KEYS if key in entry.values}
+    written = [key for key in CHECK_KEYS if key in entry.places]
+    if not written:
+        return
+    place = entry.at(written[0])
+    before = len(found.problems)
+    if not alone:
+        found.problems.append(Problem(place, "Une exigence a un « check » ou une liste « checks », pas les deux."))
+    absent = [key for key in SHAPES["checks"].required if key not in entry.places]
+    if absent:
+        listed = ", ".join(f"« {name} »" for name in absent)
+        found.problems.append(Problem(place, f"Il manque {listed} pour faire un contrôle de cette exigence."))
+    _match_classes(own, entry.at("effect"), found)
+    given = {"requirement": entry.values.get("code", ""), "lot": entry.values.get("lot", "")}
+    values = {**given, "code": check_code(entry, 0), **own}
+    sound = entry.sound and len(found.problems) == before
+    found.entries.setdefault("checks", []).append(Entry("checks", place, values, entry.places, sound=sound))
+
+
+def _match_classes(values: Mapping[str, Any], place: Place, found: Declarations) -> None:
+    """A gate governs classes; nothing else does."""
+    gate = values.get("effect") == Effect.GATE
+    if "effect" in values and gate != bool(values.get("classes")):
+        said = "nomme dans « classes » les données dont il ouvre la route" if gate else "n’a pas de « classes »"
+        found.problems.append(Problem(place, f"Un contrôle « effect: {values['effect']} » {said}."))
+
+
+def check_code(entry: Entry, position: int) -> str:
+    """CK-EX-SOV-006-a, then -b…; after -z, a number."""
+    letter = LETTERS[position] if position < len(LETTERS) else str(position + 1)
+    return f"CK-{entry.values.get('code', '')}-{letter}"
 
 
 def _refuse_repeats(found: Declarations) -> None:

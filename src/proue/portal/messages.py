@@ -84,6 +84,32 @@ SENTENCES: Mapping[str, Promise] = {
     "commitment.endpoint_of_another": _(
         "Le moteur « {endpoint} » n’est pas à ce fournisseur, qui ne s’engage que pour les siens."
     ),
+    "requirement.bad_code": _(
+        "« {value} » n’est pas un code d’exigence ou de clause : capitales, chiffres et tirets, comme EX-SOV-006."
+    ),
+    "requirement.unknown_word": _("« {word} » n’est pas un mot connu du cahier des charges. Choisissez dans la liste."),
+    "requirement.no_text": _("Une exigence ou une clause vide n’engage personne. Écrivez son texte."),
+    "requirement.not_a_consolidated_need": _(
+        "Une exigence répond à un besoin consolidé, pas à un besoin tel qu’il a été dit. Choisissez-en un de la liste."
+    ),
+    "requirement.not_from_here": _(
+        "L’état de cette exigence ne permet pas cette action. Rechargez la page pour le voir."
+    ),
+    "requirement.criterion_without_proof": _(
+        "Rien n’a été gelé : des critères d’attribution ne disent pas comment on les vérifie ({requirements}). "
+        "Un critère technique demande des preuves. Dites lesquelles."
+    ),
+    "specification.already_frozen": _(
+        "Cette version est gelée, et ne change plus. Ce qui change depuis ira dans la version suivante."
+    ),
+    "specification.empty": _(
+        "Il n’y a rien à geler : aucune clause n’exprime une exigence en vigueur. Déclarez-en d’abord."
+    ),
+    "clause.expresses_nothing": _("Cette clause n’exprime aucune exigence. Dites laquelle elle exprime."),
+    "specification.links_to_read": _(
+        "Rien n’a été gelé : des liens sont à relire, parce qu’une de leurs extrémités a changé ({links}). "
+        "Confirmez-les ou rompez-les d’abord."
+    ),
     "lineage.too_wide": _("La lignée de {reference} est trop large pour une page. Partez d’un objet plus précis."),
     "budget.no_limit": _(
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."

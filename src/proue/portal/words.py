@@ -212,3 +212,91 @@ def shortened(text: str, length: int) -> str:
     """On one line, cut between two words; Django's own filter would break the spaces that do not break."""
     said = one_line(text)
     return said if len(said) <= length else said[:length].rsplit(" ", 1)[0] + "…"
+
+
+# The cahier des charges. The order is that of the documents, of priorities, and from the strongest effect.
+DOMAINS: Mapping[str, Promise] = {
+    "SOV": gettext_lazy("souveraineté"),
+    "SEC": gettext_lazy("sécurité"),
+    "DCP": gettext_lazy("données personnelles"),
+    "RIA": gettext_lazy("règlement européen sur l’IA"),
+    "FRU": gettext_lazy("frugalité"),
+    "SLA": gettext_lazy("niveaux de service"),
+    "FON": gettext_lazy("fonctions"),
+    "INT": gettext_lazy("interopérabilité"),
+    "REV": gettext_lazy("réversibilité"),
+    "ACC": gettext_lazy("accessibilité"),
+    "PRX": gettext_lazy("prix"),
+    "GOV": gettext_lazy("gouvernance"),
+    "SOC": gettext_lazy("clauses sociales"),
+}
+PRIORITIES: Mapping[str, Promise] = {
+    "must": gettext_lazy("impérative"),
+    "should": gettext_lazy("attendue"),
+    "could": gettext_lazy("souhaitée"),
+}
+NATURES: Mapping[str, Promise] = {
+    "technical_specification": gettext_lazy("spécification technique"),
+    "execution_condition": gettext_lazy("condition d’exécution"),
+    "award_criterion": gettext_lazy("critère d’attribution"),
+    "selection": gettext_lazy("condition de candidature"),
+}
+VERIFICATIONS: Mapping[str, Promise] = {
+    "document": gettext_lazy("sur document"),
+    "demonstration": gettext_lazy("par démonstration"),
+    "automatic": gettext_lazy("par contrôle automatique"),
+}
+LOTS: Mapping[str, Promise] = {
+    "": gettext_lazy("tous les lots"),
+    "sensitive": gettext_lazy("lot « données sensibles »"),
+}
+CHECK_EFFECTS: Mapping[str, Promise] = {
+    "gate": gettext_lazy("ouvre ou ferme le routage"),
+    "deviation": gettext_lazy("écart mensuel"),
+    "information": gettext_lazy("information"),
+}
+REQUIREMENT_STATES: Mapping[str, Promise] = {
+    "drafted": gettext_lazy("à relire par une juriste ou un juriste"),
+    "reviewed": gettext_lazy("relue"),
+    "withdrawn": gettext_lazy("retirée"),
+}
+DOCUMENTS: Mapping[str, Promise] = {
+    "cctp": gettext_lazy("cahier des clauses techniques (CCTP)"),
+    "ccap": gettext_lazy("cahier des clauses administratives (CCAP)"),
+    "rc": gettext_lazy("règlement de la consultation (RC)"),
+}
+FIELDS: Mapping[str, Promise] = {
+    "text": gettext_lazy("texte"),
+    "title": gettext_lazy("titre"),
+    "sources": gettext_lazy("sources"),
+    "priority": gettext_lazy("priorité"),
+    "nature": gettext_lazy("nature"),
+    "verification": gettext_lazy("vérification"),
+    "lot": gettext_lazy("lot"),
+    "needs": gettext_lazy("besoins"),
+    "document": gettext_lazy("pièce"),
+    "requirements": gettext_lazy("exigences"),
+    "expresses": gettext_lazy("exigences"),
+    "expression": gettext_lazy("expression"),
+    "requirement": gettext_lazy("exigence"),
+    "effect": gettext_lazy("effet"),
+    "classes": gettext_lazy("données"),
+    "withdrawn": gettext_lazy("retirée"),
+}
+CHANGES: Mapping[str, Promise] = {
+    "added": gettext_lazy("ajout"),
+    "removed": gettext_lazy("retrait"),
+    "changed": gettext_lazy("modification"),
+}
+WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "domain": DOMAINS,
+    "priority": PRIORITIES,
+    "nature": NATURES,
+    "verification": VERIFICATIONS,
+    "lot": LOTS,
+    "effect": CHECK_EFFECTS,
+    "requirement_state": REQUIREMENT_STATES,
+    "document": DOCUMENTS,
+    "field": FIELDS,
+    "change": CHANGES,
+}

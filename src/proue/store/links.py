@@ -90,7 +90,9 @@ def carry_over(*, before: Entity, after: Entity, at: datetime) -> int:
     rows = Link.objects.filter(source=before).exclude(state=LinkState.BROKEN).select_related("target")
     kept = [row for row in rows if row.relation != Relation.REVISES]
     for row in kept:
-        tie(source=after, relation=Relation(row.relation), target=row.target, at=at, scope_id=row.scope_id)
+        made = tie(source=after, relation=Relation(row.relation), target=row.target, at=at, scope_id=row.scope_id)
+        if row.state == LinkState.SUSPECT:  # writing anew is not reading again
+            Link.objects.filter(pk=made.pk).update(state=LinkState.SUSPECT)
     return len(kept)
 
 

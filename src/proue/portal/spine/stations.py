@@ -91,6 +91,8 @@ def _path(kind: EntityKind, code: str) -> str:
             return f"/preuves/{code}/"
         case EntityKind.REQUIREMENT | EntityKind.CLAUSE:
             return f"/cahier/{code}/"
+        case EntityKind.SPECIFICATION:
+            return "/cahier/versions/"
         case EntityKind.DECISION:
             return f"/preuves/decisions/{code}/"
         case _:

@@ -116,6 +116,12 @@ def status_words(value: str) -> str:
 
 
 @register.filter
+def word(code: str, kind: str) -> str:
+    """Of a code of the cahier des charges (words.WORDS); the code itself when nobody gave it words."""
+    return str(words.WORDS[kind].get(code, code))
+
+
+@register.filter
 def country(code: str) -> str:
     return words.country(code)
 
