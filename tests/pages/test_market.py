@@ -20,6 +20,7 @@ from proue.portal.market.words import ATTRIBUTE_WORDS, THRESHOLD_WORDS, UNITS, f
 from proue.procurement import actions
 from proue.procurement.models import Commitment
 from proue.procurement.rules import THRESHOLDS
+from proue.specification.models import Clause
 from proue.store.access import system
 from proue.supply.models import Attribute, Provider
 from proue.supply.rules import PROVIDER_ATTRIBUTES
@@ -224,7 +225,7 @@ def test_a_buyer_enters_a_commitment(site):
     with system("demo"):
         row = Commitment.objects.get(code="AC-ESSAI-02")
         assert row.thresholds == {"availability_min": 0.995, "max_eur": 1000.0}
-        assert row.agreed.count() == 1
+        assert row.agreed.count() == Clause.objects.count()
     again = client.post(reverse("new_commitment"), given(title="Une autre"))
     assert again.status_code == 400
     assert "est déjà enregistré" in text_of(again)
