@@ -260,6 +260,38 @@ def restore(archive: Path, yes: bool) -> None:
 
 
 @cli.group()
+def demo() -> None:
+    """Incidents of the demonstration world."""
+
+
+@demo.command("break")
+def demo_break() -> None:
+    """Let the next supplier's qualification expire: the same sensitive question goes elsewhere, then nowhere."""
+    _incident("break_next")
+
+
+@demo.command("restore")
+def demo_restore() -> None:
+    """Renew what expired."""
+    _incident("restore")
+
+
+def _incident(name: str) -> None:
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.demo import incident
+        from proue.config.publishing import publish_and_wait
+        from proue.kernel.clock import utc_now
+
+        said = getattr(incident, name)(at=utc_now())
+        lagging = publish_and_wait()
+        click.echo(said)
+        if lagging:
+            click.echo("Toutes les passerelles ne l’appliquent pas encore ; elles le liront dans les secondes qui viennent.")
+
+
+@cli.group()
 def commons() -> None:
     """The commons: documents, search, evaluation."""
 

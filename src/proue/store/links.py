@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from proue.kernel.canonical import digest, instant
 from proue.kernel.refusal import NotFound
@@ -109,6 +109,12 @@ def latest_by_code(codes: Sequence[str]) -> dict[str, Entity]:
     """Code → its last version, for those that exist and may be read: one query."""
     rows = Entity.objects.filter(code__in=list(codes)).order_by("code", "-version").distinct("code")
     return {row.code: row for row in rows}
+
+
+def counts() -> dict[EntityKind, int]:
+    """How many objects of each kind there are, for whoever asks."""
+    rows = Entity.objects.values("kind").annotate(n=Count("object_id", distinct=True)).order_by()
+    return {EntityKind(row["kind"]): row["n"] for row in rows}
 
 
 def versions(object_id: UUID) -> list[Entity]:

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
+VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
+VISIT_USE = "visite-demonstration"
+ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
 
 ALLIANCE = "0999900Z"
 INSTITUTIONS: dict[str, str] = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
+from proue.config.demo.market import load_demo_market
 from proue.config.demo.needs import load_demo_needs
 from proue.institutions import actions as institutions
 from proue.institutions import queries
@@ -26,6 +27,7 @@ def build(*, at: datetime) -> None:
             _found()
     load_demo_corpus(at=at)
     load_demo_needs(at=at)
+    load_demo_market(at=at)
 
 
 def _found() -> None:
