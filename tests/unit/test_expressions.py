@@ -301,7 +301,7 @@ def test_a_day_is_its_first_moment_in_paris():
 
 
 def test_the_clock_of_paris_is_the_same_clock():
-    """The engine reads the wall time of a zone and forgets its offset."""
+    """The engine takes no zone by its name: we give it UTC."""
     p = {"snc_status": "qualifie", "snc_valid_until": "2026-11-23T10:00:00Z"}
     assert said(QUALIFIED, p=p, now=NOW.astimezone(PARIS))[0] is Verdict.CONFORMING
 

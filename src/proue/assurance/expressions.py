@@ -171,7 +171,7 @@ def _evaluate(expression: Compiled, context: Context) -> Outcome:
     if _steps(reading, ranges) > MAX_STEPS:
         return Outcome(Verdict.UNDETERMINED, Reason.ERROR, (), values)
     try:
-        result = expression.program.execute({**given, NOW: context.now.astimezone(UTC)})  # it drops other offsets
+        result = expression.program.execute({**given, NOW: context.now.astimezone(UTC)})  # it takes no zone by name
     except ENGINE as error:
         if not late and not missing and isinstance(error, KeyError):  # a field of an element: p.models[0].format
             missing = (str(error).strip("'"),)

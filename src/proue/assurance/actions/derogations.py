@@ -152,11 +152,11 @@ def _write(row: Derogation, at: datetime) -> Entity:
             "check": row.check_row.code,
             "commitment": row.commitment.code,
             "reason": row.reason,
-            "until": row.until,
-            "asked_at": row.asked_at,
-            "signed_for_security_at": row.security_officer_at,
-            "signed_for_data_protection_at": row.dpo_at,
-            "withdrawn_at": row.withdrawn_at,
+            "until": instant(row.until),
+            "asked_at": instant(row.asked_at),
+            "signed_for_security_at": _said(row.security_officer_at),
+            "signed_for_data_protection_at": _said(row.dpo_at),
+            "withdrawn_at": _said(row.withdrawn_at),
         },
         scope_id=row.scope_id,
         at=at,
@@ -168,3 +168,7 @@ def _write(row: Derogation, at: datetime) -> Entity:
     if check is not None:
         links.tie(source=entity, relation=Relation.WAIVES, target=check, at=at)
     return entity
+
+
+def _said(at: datetime | None) -> str | None:
+    return instant(at) if at else None
