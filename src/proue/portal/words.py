@@ -8,7 +8,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
-from proue.assurance.rules import CheckState, DerogationState, Effect
+from proue.assurance.rules import CheckState, DerogationState
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.kernel.verdict import Verdict
@@ -148,31 +148,26 @@ LINK_STATES = {
     "broken": gettext_lazy("rompu"),
 }
 
-VERDICTS: Mapping[Verdict, Promise] = {
+VERDICTS: Mapping[str, Promise] = {
     Verdict.CONFORMING: gettext_lazy("conforme"),
     Verdict.NON_CONFORMING: gettext_lazy("non conforme"),
     Verdict.UNDETERMINED: gettext_lazy("indéterminé"),
     Verdict.NOT_APPLICABLE: gettext_lazy("sans objet"),
     Verdict.DEROGATED: gettext_lazy("dérogé"),
 }
-VERDICT_MEANINGS: Mapping[Verdict, Promise] = {
+VERDICT_MEANINGS: Mapping[str, Promise] = {
     Verdict.CONFORMING: gettext_lazy("tout ce qu’il lit le montre"),
     Verdict.NON_CONFORMING: gettext_lazy("ce qu’il lit montre le contraire"),
-    Verdict.UNDETERMINED: gettext_lazy("il manque de quoi conclure : ce n’est jamais « conforme »"),
+    Verdict.UNDETERMINED: gettext_lazy("il manque de quoi conclure : ce n’est jamais « conforme »"),
     Verdict.NOT_APPLICABLE: gettext_lazy("rien n’était à contrôler"),
     Verdict.DEROGATED: gettext_lazy("ce n’est pas tenu, et deux personnes ont signé pour l’accepter jusqu’à une date"),
 }
-EFFECTS: Mapping[Effect, Promise] = {
-    Effect.GATE: gettext_lazy("ouvre ou ferme des routes"),
-    Effect.DEVIATION: gettext_lazy("donne un écart au constat du mois"),
-    Effect.INFORMATION: gettext_lazy("informe"),
-}
-CHECK_STATES: Mapping[CheckState, Promise] = {
+CHECK_STATES: Mapping[str, Promise] = {
     CheckState.DRAFTED: gettext_lazy("en brouillon"),
     CheckState.PROVED: gettext_lazy("éprouvé"),
     CheckState.WITHDRAWN: gettext_lazy("retiré"),
 }
-DEROGATION_STATES: Mapping[DerogationState, Promise] = {
+DEROGATION_STATES: Mapping[str, Promise] = {
     DerogationState.ASKED: gettext_lazy("demandée"),
     DerogationState.SIGNED_ONCE: gettext_lazy("signée une fois"),
     DerogationState.IN_FORCE: gettext_lazy("en vigueur"),
@@ -333,4 +328,9 @@ WORDS: Mapping[str, Mapping[str, Promise]] = {
     "document": DOCUMENTS,
     "field": FIELDS,
     "change": CHANGES,
+    "verdict": VERDICTS,
+    "verdict_meaning": VERDICT_MEANINGS,
+    "reason": REASONS,
+    "check_state": CHECK_STATES,
+    "derogation_state": DEROGATION_STATES,
 }
