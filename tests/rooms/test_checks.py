@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
+from django.utils import timezone
 
 from proue.assurance import access
 from proue.assurance.actions.checks import declare_check, prove_check, relink_check, verified, withdraw_check
@@ -27,6 +28,7 @@ from proue.assurance.rules import (
     check_after,
 )
 from proue.config import checks as files
+from proue.config.apply import BadDeclaration, apply
 from proue.config.catalogue import load_requirements
 from proue.config.cli import cli
 from proue.institutions.access import PUBLIC_ACTOR, Job
@@ -231,6 +233,57 @@ def test_the_catalogue_is_loaded_proved_once(world, now):
         assert checks(text="qualifie").count() >= 1
         assert checks(effect="gate", data_class=2, state="proved").count() == 5
         assert {Effect(one.effect) for one in checks()} == set(Effect)
+
+
+APPLIED = """
+requirements:
+  - code: EX-SOV-006
+    text: Qualification en cours de validité.
+    sources: [loi 2024-449]
+    priority: must
+    nature: technical_specification
+    verification: [automatic]
+    check: EXPRESSION
+    effect: gate
+    classes: [sensitive, restricted]
+"""
+
+
+@pytest.fixture
+def applied(world, now, tmp_path):
+    def run(expression):
+        path = tmp_path / "requirements.yaml"
+        path.write_text(APPLIED.replace("EXPRESSION", f"'{expression}'"))
+        return apply([path], actor=Job(), at=now, dry_run=False, wait=False)
+
+    return run
+
+
+def test_a_check_of_a_file_is_proved_by_the_catalogue_s_cases_or_stays_a_draft(applied):
+    assert "brouillon" in str(applied('p.snc_status == "aucun"'))
+    assert "~ check CK-EX-SOV-006-a" in str(applied(QUALIFIED))
+    assert not applied(QUALIFIED).changed
+    with system("demo"):
+        assert check_by_code("CK-EX-SOV-006-a").state == "proved"
+    with pytest.raises(BadDeclaration) as refused:
+        applied('p.snc_status == "aucun"')
+    assert "Le cas no 1" in str(refused.value)
+    with pytest.raises(BadDeclaration) as refused:
+        applied("i.samples > 1.0")
+    assert "i.samples" in str(refused.value)
+    with system("demo"):
+        withdraw_check(actor=Job(), check=check_by_code("CK-EX-SOV-006-a"), at=timezone.now())
+    assert "a été retiré" in str(applied(QUALIFIED))
+
+
+def test_said_again_after_its_requirement_changed_it_verifies_what_that_reads_now(world, now):
+    with system("demo"):
+        row = world.check()
+        world.require("EX-SOV-006", "Qualification en cours.")
+        assert [str(one) for one in verified(links.latest(row.pk))].count("EX-SOV-006@1") == 1
+        world.check()
+        assert "EX-SOV-006@2" in {str(one) for one in verified(links.latest(row.pk))}
+        assert "EX-SOV-006@1" not in {str(one) for one in verified(links.latest(row.pk))}
 
 
 # --- proue check eval

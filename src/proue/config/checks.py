@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from proue.institutions.access import Actor, Job
 
 MAX_CONTEXT_BYTES = 1024 * 1024
-NOT_PROVED = (
-    "Le contrôle {code} est enregistré en brouillon : il ne gouverne rien tant que des cas ne l’ont pas éprouvé."
-)
 
 
 def load_checks(*, actor: "Actor | Job", at: datetime) -> "list[tuple[Check, bool]]":
@@ -49,8 +46,12 @@ def declare(
     effect: str,
     classes: tuple[str, ...],
     at: datetime,
+    prove: bool = True,
 ) -> "tuple[Check, bool] | None":
-    """A check as a file says it, proved when the catalogue has its cases. None: withdrawn, or of no requirement."""
+    """A check as a file says it, proved when the catalogue has its cases. None: withdrawn, or of no requirement.
+
+    Raises VectorFails when they deny it; without `prove`, it is then a draft.
+    """
     from proue.assurance import vectors
     from proue.assurance.actions.checks import declare_check, prove_check
     from proue.assurance.queries.checks import check_by_code
@@ -74,7 +75,7 @@ def declare(
         n_min=least,
         at=at,
     )
-    if check.state == CheckState.DRAFTED and cases:
+    if check.state == CheckState.DRAFTED and cases and prove:
         check, changed = prove_check(actor=actor, check=check, at=at), True
     return check, changed
 

@@ -63,7 +63,8 @@ def declare_check(
         if not made:
             row = Check.objects.select_for_update().get(pk=row.pk)
             moved = [name for name, value in wanted.items() if getattr(row, name) != value]
-            if not moved:
+            if not moved:  # whoever says it again has read what it verifies as that reads now
+                _tie(_of(links.latest(row.pk)), requirement, at)
                 return row, False
             row.state = rules.check_after("declare", CheckState(row.state))
             if row.state == CheckState.PROVED:
@@ -177,11 +178,15 @@ def _put(row: Check, at: datetime) -> Entity:
 
 
 def _tie(entity: Entity, requirement: "Requirement", at: datetime) -> None:
-    """To the requirement as it reads now, and to the clauses that express it."""
+    """To the requirement as it reads now, and to the clauses that express it; no more to what they read before."""
     wanted = links.latest(requirement.pk)
     if wanted is None:
         raise NotFound("requirement")
-    for target in (wanted, *clauses_expressing([requirement.pk]).get(requirement.pk, ())):
+    targets = [wanted, *clauses_expressing([requirement.pk]).get(requirement.pk, ())]
+    for target in verified(entity):
+        if any(target.object_id == one.object_id and target.version < one.version for one in targets):
+            links.untie(source=entity, relation=Relation.VERIFIES, target=target)
+    for target in targets:
         links.tie(source=entity, relation=Relation.VERIFIES, target=target, at=at)
 
 
