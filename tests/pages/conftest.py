@@ -27,6 +27,8 @@ class Site:
     merge: object = None
     requirement: object = None  # the last version of one, with a need before it and a check after
     decision: object = None  # about that check
+    check: object = None  # a gate on one machine of the commitment
+    derogation: object = None  # asked for, about that check
 
     def client(self, role: str = "visitor", **options: object) -> Client:
         """A browser behind the gateway, signed in as `role`."""
@@ -108,6 +110,7 @@ def _build() -> Site:
         site.commitment = _market(site, at)
         site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
         _specification(at)
+        site.check, site.derogation = _check(site, at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -133,6 +136,43 @@ def _specification(at: datetime) -> None:
     declare_clause_of(requirement=row, **given)
     draft, _ = actions.draft_specification(**given)
     actions.freeze_specification(specification=draft, annexes=[], **given)
+
+
+def _check(site: Site, at: datetime) -> tuple[object, object]:
+    """A gate with its cases, a derogation that nobody has signed, and the two officers who may."""
+    from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
+    from proue.assurance import vectors
+    from proue.assurance.actions import checks, derogations
+    from proue.institutions import actions as institutions
+    from proue.institutions import queries
+    from proue.institutions.access import Job
+    from proue.institutions.rules import Role
+    from proue.kernel.clock import utc_now
+    from proue.kernel.paris import day_of
+    from proue.specification.queries import requirement_by_code
+
+    code, given = "CK-EX-TST-902-a", {"actor": Job(), "at": at}
+    row, _ = checks.declare_check(
+        code=code,
+        requirement=requirement_by_code("EX-TST-902"),
+        expression="p.hosting_countries.all(x, x in ref.eu)",
+        effect="gate",
+        classes=["sensitive"],
+        vectors=vectors.catalogue_vectors("CK-EX-SOV-001-a"),
+        **given,
+    )
+    checks.prove_check(check=row, **given)
+    for name, role in (("officer", Role.SECURITY_OFFICER), ("privacy", Role.DPO)):
+        person = institutions.add_person(email=f"{name}@alliance.example", name=name, password=None, **given)
+        institutions.grant_role(person=person, role=role, institution=None, **given)
+        site.people[name] = queries.person_by_email(person.email)
+        TOTP.activate(site.people[name], generate_totp_secret())
+    until = day_of(utc_now()) + timedelta(days=30)
+    asked = derogations.ask_derogation(
+        check=row, commitment=site.commitment, reason="Le temps d’un <b>transfert.", until=until, **given
+    )
+    return row, asked
 
 
 def _spine(at: datetime) -> tuple[object, object]:

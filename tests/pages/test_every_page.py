@@ -18,6 +18,8 @@ ROLE_OF = {
     "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
     "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
     "refuse_need": "lead", "serve_need": "lead",
+    "ask_derogation": "buyer", "withdraw_derogation": "buyer", "sign_for_security": "officer",
+    "sign_for_data": "privacy",
     "links_to_read": "lawyer", "withdraw_requirement": "lawyer", "freeze": "buyer",
 }  # fmt: skip
 PAGES = [

@@ -75,6 +75,14 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "review_requirement": (SAFE_ONLY, NOBODY),
     "requirement_needs": (SAFE_ONLY, NOBODY),
     "withdraw_requirement": (NOBODY, NOBODY),
+    "checks": (EVERYONE, SAFE_ONLY),
+    "check": (EVERYONE, (400, 400, 400, 400, 400)),
+    "derogations": (EVERYONE, SAFE_ONLY),
+    "derogation": (EVERYONE, SAFE_ONLY),
+    "ask_derogation": (NOBODY, NOBODY),
+    "sign_for_security": (NOBODY, NOBODY),
+    "sign_for_data": (NOBODY, NOBODY),
+    "withdraw_derogation": (NOBODY, NOBODY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -82,6 +90,7 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
 }
+DEROGATION_PAGES = ("derogation", "sign_for_security", "sign_for_data", "withdraw_derogation")
 # The referent has no second factor and this is not the demonstration: these pages only are open to her.
 OPEN_WITHOUT = {
     "account_home", "account_login", "account_logout", "account_inactive", "account_reauthenticate",
@@ -123,6 +132,8 @@ def address(site, name: str) -> str:
         **{one: {"code": "EX-TST-902"} for one in REQUIREMENT},
         "why": {"endpoint": "proue-extractif", "data_class": "public"},
         "decision": {"code": site.decision.code},
+        "check": {"code": site.check.code},
+        **{name: {"code": site.derogation.code} for name in DEROGATION_PAGES},
     }
     return reverse(name, kwargs=given.get(name))
 

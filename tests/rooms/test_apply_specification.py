@@ -58,7 +58,8 @@ def test_the_catalogue_itself_applies_twice_and_changes_once(write, now):
     path = write(the_catalogue())
     first = run(path, now)
     assert str(first).count("+ requirement EX-") == 88
-    assert "ne sont pas encore enregistrés" in str(first)
+    assert str(first).count("+ check CK-EX-") == 62
+    assert "brouillon" not in str(first)
     second = run(path, now)
     assert not second.changed
     with system("demo"):

@@ -1,8 +1,13 @@
 """Checks, what they may read, and the life of findings, derogations and statements. Pure: no Django, no CEL engine."""
 
+import re
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
+from proue.kernel.dataclass import DataClass
+from proue.kernel.paris import day_of, midnight
 from proue.kernel.refusal import Refusal
 
 # Who a gate may ask: nothing that is measured, so that a route never depends on last month.
@@ -33,6 +38,17 @@ class Reason(StrEnum):
     TOO_FEW = "too_few"
     ERROR = "error"  # types that do not meet
     NOT_BOOLEAN = "not_boolean"
+    ENDED = "ended"  # the commitment that bound the machine binds it no more
+
+
+class DerogationState(StrEnum):
+    """Told from its signatures and from the clock; nothing stores it."""
+
+    ASKED = "asked"
+    SIGNED_ONCE = "signed_once"
+    IN_FORCE = "in_force"
+    OVER = "over"
+    WITHDRAWN = "withdrawn"
 
 
 class StatementState(StrEnum):
@@ -56,7 +72,7 @@ class Quality(StrEnum):
 
 
 class BadExpression(Refusal):
-    """It does not compile; the details say where."""
+    """It does not compile, or says what no check may: `why` is one of the words of portal/messages.py."""
 
     code: ClassVar[str] = "check.bad_expression"
 
@@ -67,8 +83,20 @@ class ReadsUnknownName(Refusal):
     code: ClassVar[str] = "check.reads_unknown_name"
 
 
+class GateMeetsTheClock(Refusal):
+    """A gate that uses `now` otherwise than compared with an instant: nobody could say when it will close."""
+
+    code: ClassVar[str] = "check.gate_meets_the_clock"
+
+
 class GateWithoutClass(Refusal):
     code: ClassVar[str] = "check.gate_without_class"
+
+
+class BadVector(Refusal):
+    """A case that says no verdict, no instant, or a context of another shape."""
+
+    code: ClassVar[str] = "check.bad_vector"
 
 
 class VectorsMissing(Refusal):
@@ -78,7 +106,29 @@ class VectorsMissing(Refusal):
 
 
 class VectorFails(Refusal):
+    """The first case, counted from 1, that gives another verdict than the one it says."""
+
     code: ClassVar[str] = "check.vector_fails"
+
+
+class BadCheckCode(Refusal):
+    code: ClassVar[str] = "check.bad_code"
+
+
+class UnknownEffect(Refusal):
+    code: ClassVar[str] = "check.unknown_effect"
+
+
+class CheckNotFromHere(Refusal):
+    code: ClassVar[str] = "check.not_from_here"
+
+
+class DerogationNotFromHere(Refusal):
+    code: ClassVar[str] = "derogation.not_from_here"
+
+
+class ReasonNeeded(Refusal):
+    code: ClassVar[str] = "derogation.reason_needed"
 
 
 class NotFromHere(Refusal):
@@ -108,6 +158,87 @@ TRANSITIONS: dict[str, dict[StatementState, StatementState]] = {
     "confirm": {StatementState.DRAFTED: StatementState.CONFIRMED},
     "open": {StatementState.CONFIRMED: StatementState.OPENED},
 }
+
+
+CHECK_CODE = re.compile(r"CK-[A-Z0-9][A-Za-z0-9-]{1,44}")
+MAX_REASON = 500
+LONGEST = timedelta(days=366)
+
+CHECK_TRANSITIONS: dict[str, dict[CheckState, CheckState]] = {
+    # A check that governs routes never falls back to a draft: it is declared anew with vectors that prove it.
+    "declare": {CheckState.DRAFTED: CheckState.DRAFTED, CheckState.PROVED: CheckState.PROVED},
+    "prove": {CheckState.DRAFTED: CheckState.PROVED},
+    "withdraw": {CheckState.DRAFTED: CheckState.WITHDRAWN, CheckState.PROVED: CheckState.WITHDRAWN},
+}
+DEROGATION_TRANSITIONS: dict[str, frozenset[DerogationState]] = {
+    "sign": frozenset({DerogationState.ASKED, DerogationState.SIGNED_ONCE}),
+    "withdraw": frozenset({DerogationState.ASKED, DerogationState.SIGNED_ONCE, DerogationState.IN_FORCE}),
+}
+
+
+def check_after(verb: str, state: CheckState) -> CheckState:
+    try:
+        return CHECK_TRANSITIONS[verb][state]
+    except KeyError:
+        raise CheckNotFromHere(verb=verb, state=state.value) from None
+
+
+def check_code(code: str) -> str:
+    if CHECK_CODE.fullmatch(code) is None:
+        raise BadCheckCode(value=code)
+    return code
+
+
+def governed(effect: str, classes: Iterable[str | int]) -> tuple[Effect, list[int]]:
+    """A gate names the classes that it governs, and nothing else does. Raises UnknownEffect, GateWithoutClass."""
+    try:
+        known = Effect(effect)
+        ranks = sorted(
+            {(DataClass.from_code(one) if isinstance(one, str) else DataClass(one)).value for one in classes}
+        )
+    except (KeyError, ValueError):
+        raise UnknownEffect(value=effect, known=[one.value for one in Effect]) from None
+    if bool(ranks) is not (known is Effect.GATE):
+        raise GateWithoutClass(effect=known.value)
+    return known, ranks
+
+
+def derogation_state(
+    *,
+    security_at: datetime | None,
+    dpo_at: datetime | None,
+    withdrawn_at: datetime | None,
+    until: datetime,
+    at: datetime,
+) -> DerogationState:
+    if withdrawn_at is not None:
+        return DerogationState.WITHDRAWN
+    if until <= at:
+        return DerogationState.OVER
+    signatures = sum(one is not None for one in (security_at, dpo_at))
+    return (DerogationState.ASKED, DerogationState.SIGNED_ONCE, DerogationState.IN_FORCE)[signatures]
+
+
+def check_derogation(verb: str, state: DerogationState) -> None:
+    if state not in DEROGATION_TRANSITIONS[verb]:
+        raise DerogationNotFromHere(verb=verb, state=state.value)
+
+
+def derogation_end(day: date | None, at: datetime) -> datetime:
+    """The midnight of Paris that begins that day: to come, and within a year. Raises NoEnd."""
+    if day is None:
+        raise NoEnd(day="—")
+    last = day_of(at) + LONGEST
+    if not day_of(at) < day <= last:
+        raise NoEnd(day=day.isoformat(), last=last.isoformat())
+    return midnight(day)
+
+
+def derogation_reason(said: str) -> str:
+    reason = " ".join(said.split())
+    if not reason or len(reason) > MAX_REASON:
+        raise ReasonNeeded(longest=MAX_REASON)
+    return reason
 
 
 def after(verb: str, state: StatementState) -> StatementState:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import models
 
-from proue.config import apply_needs, apply_procurement, apply_specification
+from proue.config import apply_checks, apply_needs, apply_procurement, apply_specification
 from proue.config.applying import Done, unknown
 from proue.config.applying import Missing as _Missing
 from proue.config.applying import Wrong as _Wrong
@@ -25,6 +25,7 @@ from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
 from proue.metering.rules import UNITS, Per, Subject
+from proue.portal.messages import say
 from proue.store.access import system
 from proue.supply import actions as supply
 from proue.supply import queries, rules
@@ -339,7 +340,9 @@ class _Work:
         self._done("requirement", done)
 
     def _check(self, entry: Entry) -> None:
-        self.report.notes += apply_specification.check(entry, self.declared, actor=self.actor, at=self.at)
+        done, notes = apply_checks.check(entry, actor=self.actor, at=self.at)
+        self._done("check", done)
+        self.report.notes += notes
 
     def _done(self, kind: str, done: Done) -> None:
         if done.before is None:
@@ -521,5 +524,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
 
 def _say(refusal: Refusal) -> tuple[str, str]:
     """(the key that it is about, the sentence)."""
+    if refusal.code.startswith("check."):
+        return "check", say(refusal)
     key, sentence = ANSWERS.get(refusal.code, ("", f"Cette déclaration est refusée ({refusal.code})."))
     return key.format(**refusal.details), sentence.format(**refusal.details)

@@ -1,6 +1,5 @@
 """`proue apply`: requirements, each with the clause that says it as it is, and the needs that it answers."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from proue.specification.models import Requirement
 
 SAID = ("text", "sources", "priority", "nature", "verification", "lot")
-CHECKS_LATER = "Les contrôles des exigences sont lus et vérifiés ; ils ne sont pas encore enregistrés."
 
 
 def requirement(entry: Entry, declared: Declarations, *, actor: Actor | Job, at: datetime) -> Done:
@@ -54,9 +52,3 @@ def _need(entry: Entry, declared: Declarations, code: str) -> Entity:
             raise Missing from None
         more = hint(code, known) or " Ajoutez-le à « needs »."
         raise Wrong("needs", f"Le besoin consolidé « {code} » n’est pas déclaré.{more}") from None
-
-
-def check(entry: Entry, declared: Declarations, *, actor: Actor | Job, at: datetime) -> Sequence[str]:
-    """The hook that `assurance` fills. Notes for the report; `entry.values` has code (CK-EX-SOV-006-a), requirement,
-    check (CEL), effect, classes (of a gate), lot."""
-    return [CHECKS_LATER]

@@ -229,6 +229,28 @@ def lineage(reference: str, as_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
 
 
+@cli.group()
+def check() -> None:
+    """Checks of requirements, and what they say."""
+
+
+@check.command("eval")
+@click.option("--file", "path", required=True, type=click.Path(path_type=Path), help="JSON: p, i, c, ref, now.")
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("expression")
+def check_eval(path: Path, as_json: bool, expression: str) -> None:
+    """Evaluate one check against a context: one of the five verdicts, and why."""
+    from proue.config.connect import set_up_django
+
+    set_up_django()
+    from proue.config.checks import as_json as told
+    from proue.config.checks import as_text, evaluate
+    from proue.kernel.clock import utc_now
+
+    found = evaluate(path, expression, now=utc_now())
+    click.echo(json.dumps(told(found), ensure_ascii=False) if as_json else as_text(found))
+
+
 @cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:

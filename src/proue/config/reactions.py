@@ -18,4 +18,15 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "commitment.suspended": [snapshot_is_stale],
     "commitment.resumed": [snapshot_is_stale],
     "commitment.ended": [snapshot_is_stale],
+    # What a clause expresses, and the need behind it: the gate that it makes bind, and what a refusal names.
+    "clause.declared": [snapshot_is_stale],
+    "requirement.linked": [snapshot_is_stale],
+    "requirement.unlinked": [snapshot_is_stale],
+    "link.broken": [snapshot_is_stale],
+    "check.declared": [snapshot_is_stale],
+    "check.proved": [snapshot_is_stale],
+    "check.withdrawn": [snapshot_is_stale],
+    "derogation.asked": [snapshot_is_stale],
+    "derogation.signed": [snapshot_is_stale],
+    "derogation.withdrawn": [snapshot_is_stale],
 }

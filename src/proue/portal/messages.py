@@ -159,14 +159,72 @@ SENTENCES: Mapping[str, Promise] = {
     "assistant.no_use": _(
         "Aucun usage d’assistant ne vous est ouvert. La personne référente de votre établissement peut en déclarer un."
     ),
+    "check.bad_code": _("« {value} » ne peut pas être le code d’un contrôle : il s’écrit comme CK-EX-SOV-006-a."),
+    "check.bad_expression": _("Cette expression ne peut pas être un contrôle : {why}."),
+    "check.reads_unknown_name": _(
+        "Ce contrôle lit ce qu’il ne peut pas lire : {names}. Un contrôle lit les noms du dictionnaire ; "
+        "celui qui ouvre des routes ne lit que p, c, ref et now, jamais une mesure."
+    ),
+    "check.gate_meets_the_clock": _(
+        "Un contrôle qui ouvre des routes ne compare « now » qu’à des instants, à une durée écrite près : "
+        "il faut savoir d’avance quand il les fermera."
+    ),
+    "check.gate_without_class": _(
+        "Un contrôle qui ouvre des routes nomme les classes de données qu’il gouverne ; les autres n’en nomment aucune."
+    ),
+    "check.unknown_effect": _(
+        "« {value} » n’est pas un effet, ou une classe n’est pas connue. Choisissez dans la liste."
+    ),
+    "check.bad_vector": _("Un cas d’épreuve est illisible ({why}). Il dit un verdict, un instant et ce qui est connu."),
+    "check.vectors_missing": _(
+        "Il manque des cas d’épreuve : au moins un conforme, un non conforme et un indéterminé."
+    ),
+    "check.vector_fails": _(
+        "Le cas no {number} ne donne pas ce qu’il annonce. Corrigez l’expression ou le cas, puis recommencez."
+    ),
+    "check.not_from_here": _("L’état de ce contrôle ne permet pas cette action. Rechargez la page pour le voir."),
+    "statement.not_from_here": _("L’état de ce constat ne permet pas cette action. Rechargez la page pour le voir."),
+    "statement.month_not_over": _(
+        "Ce mois n’est pas fini : son constat se dresse après sa dernière nuit, heure de Paris."
+    ),
+    "derogation.same_signer": _(
+        "Deux personnes signent une dérogation : vous avez déjà signé celle-ci dans l’autre rôle."
+    ),
+    "derogation.no_end": _("Une dérogation finit un jour à venir, dans un an au plus tard. Choisissez une autre date."),
+    "derogation.reason_needed": _(
+        "Dites pourquoi, en {longest} signes au plus : le motif sera affiché dans le constat."
+    ),
+    "derogation.not_from_here": _(
+        "L’état de cette dérogation ne permet pas cette action. Rechargez la page pour le voir."
+    ),
     "key.already_revoked": _("Cette clé était déjà révoquée : elle n’ouvre plus rien."),
+}
+
+# What is wrong with an expression (assurance.rules.BadExpression), inside its sentence.
+WHYS: Mapping[str, Promise] = {
+    "length": _("elle compte de 1 à {said} signes"),
+    "senseless": _("« {said} » n’a pas de sens à cet endroit"),
+    "text": _("un texte s’écrit entre guillemets simples ou doubles, sans préfixe"),
+    "bare": _("« {said} » seul ne nomme rien, écrivez « {said}.nom »"),
+    "decimal": _("le nombre « {said} » s’écrit avec une décimale, « {said}.0 »"),
+    "divides": _("on ne divise que par un nombre écrit, plus grand que zéro"),
+    "unclosed": _("« {said} » n’est pas refermé"),
+    "unopened": _("« {said} » ne referme rien"),
+    "nested": _("plus de {said} parcours sont imbriqués"),
+    "unbound": _("« {said} » nomme d’abord ce qu’il parcourt, comme dans « {said}(x, …) »"),
+    "taken": _("« {said} » veut déjà dire autre chose, choisissez une autre lettre"),
+    "unnamed": _("on parcourt une liste qui a un nom, comme « p.models.all(m, …) »"),
+    "engine": _("le moteur ne la lit pas ({said})"),
 }
 
 
 def say(refusal: Refusal) -> str:
     """The sentence in the reader's language. Details that it does not name are never shown."""
     template = str(SENTENCES.get(refusal.code, SENTENCES["refused"]))
-    return template.format_map(_Blanks({name: _shown(value) for name, value in refusal.details.items()}))
+    details = _Blanks({name: _shown(value) for name, value in refusal.details.items()})
+    if details.get("why") in WHYS:
+        details["why"] = str(WHYS[details["why"]]).format_map(details)
+    return template.format_map(details)
 
 
 def _shown(value: object) -> str:

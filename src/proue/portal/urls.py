@@ -21,6 +21,7 @@ pages: list[URLPattern | URLResolver] = [
     path("besoins/", include("proue.portal.needs.urls")),
     path("preuves/", include("proue.portal.spine.urls")),
     path("visite/", include("proue.portal.visit.urls")),
+    path("cahier/", include("proue.portal.checks.urls")),
     path("cahier/", include("proue.portal.specification.urls")),
     path("marche/", include("proue.portal.market.urls")),
     path("etablissement/", include("proue.portal.institution.urls")),

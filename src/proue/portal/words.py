@@ -7,8 +7,11 @@ from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
+from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
+from proue.assurance.rules import CheckState, DerogationState
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.verdict import Verdict
 from proue.needs.rules import Audience, Consolidated, Fate, Source, Theme, one_line
 from proue.needs.rules import State as NeedState
 from proue.procurement.rules import Kind, PartyRole, Phase
@@ -100,9 +103,8 @@ LICENCE_TEXTS: Mapping[str, str] = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/deed.fr",
 }
 
-MEMBER_STATES = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
-UNION = frozenset(MEMBER_STATES.split())
-EEA = UNION | {"IS", "LI", "NO"}
+UNION = frozenset(EU)
+EEA = UNION | set(EFTA_IN_THE_EEA)
 
 
 def country(code: str) -> str:
@@ -144,6 +146,33 @@ LINK_STATES = {
     "valid": gettext_lazy("vaut"),
     "suspect": gettext_lazy("à relire"),
     "broken": gettext_lazy("rompu"),
+}
+
+VERDICTS: Mapping[str, Promise] = {
+    Verdict.CONFORMING: gettext_lazy("conforme"),
+    Verdict.NON_CONFORMING: gettext_lazy("non conforme"),
+    Verdict.UNDETERMINED: gettext_lazy("indéterminé"),
+    Verdict.NOT_APPLICABLE: gettext_lazy("sans objet"),
+    Verdict.DEROGATED: gettext_lazy("dérogé"),
+}
+VERDICT_MEANINGS: Mapping[str, Promise] = {
+    Verdict.CONFORMING: gettext_lazy("tout ce qu’il lit le montre"),
+    Verdict.NON_CONFORMING: gettext_lazy("ce qu’il lit montre le contraire"),
+    Verdict.UNDETERMINED: gettext_lazy("il manque de quoi conclure : ce n’est jamais « conforme »"),
+    Verdict.NOT_APPLICABLE: gettext_lazy("rien n’était à contrôler"),
+    Verdict.DEROGATED: gettext_lazy("ce n’est pas tenu, et deux personnes ont signé pour l’accepter jusqu’à une date"),
+}
+CHECK_STATES: Mapping[str, Promise] = {
+    CheckState.DRAFTED: gettext_lazy("en brouillon"),
+    CheckState.PROVED: gettext_lazy("éprouvé"),
+    CheckState.WITHDRAWN: gettext_lazy("retiré"),
+}
+DEROGATION_STATES: Mapping[str, Promise] = {
+    DerogationState.ASKED: gettext_lazy("demandée"),
+    DerogationState.SIGNED_ONCE: gettext_lazy("signée une fois"),
+    DerogationState.IN_FORCE: gettext_lazy("en vigueur"),
+    DerogationState.OVER: gettext_lazy("échue"),
+    DerogationState.WITHDRAWN: gettext_lazy("retirée"),
 }
 
 # Why a check says what it says (assurance.rules.Reason), and why a gate is closed.
@@ -299,4 +328,9 @@ WORDS: Mapping[str, Mapping[str, Promise]] = {
     "document": DOCUMENTS,
     "field": FIELDS,
     "change": CHANGES,
+    "verdict": VERDICTS,
+    "verdict_meaning": VERDICT_MEANINGS,
+    "reason": REASONS,
+    "check_state": CHECK_STATES,
+    "derogation_state": DEROGATION_STATES,
 }

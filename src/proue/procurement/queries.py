@@ -75,6 +75,33 @@ def ever_bound(provider_id: UUID, endpoint_id: UUID, *, by: datetime | None = No
     return versions.filter(Q(body__endpoints=[]) | named).exists()
 
 
+def standing(at: datetime) -> list[Bound]:
+    """What binds at that instant or will later by its dates, neither suspended nor ended: by code."""
+    rows = list(_whole().filter(Q(ends_on__isnull=True) | Q(ends_on__gt=day_of(at))).order_by("code"))
+    states = _states(rows, at)
+    return [_bound(row) for row in rows if states.get(row.pk, State.IN_FORCE) == State.IN_FORCE]
+
+
+def once_bound(endpoints: Mapping[UUID, tuple[UUID, str]], at: datetime) -> dict[UUID, str]:
+    """Endpoint id → the last commitment that had started by then and covered it in any of its versions, in force or
+    not: `ever_bound` for many. `endpoints` gives the provider and the code of each."""
+    providers = {provider for provider, _ in endpoints.values()}
+    rows = Commitment.objects.filter(provider_id__in=providers, starts_on__lte=day_of(at)).prefetch_related("covered")
+    started = list(rows.order_by("starts_on", "code"))
+    lists: dict[UUID, set[tuple[str, ...]]] = {row.pk: set() for row in started}
+    versions = Entity.objects.filter(kind=EntityKind.COMMITMENT, object_id__in=list(lists))
+    for id, named in versions.values_list("object_id", "body__endpoints"):
+        lists[id].add(tuple(named or ()))
+    found: dict[UUID, str] = {}
+    for row in started:
+        now = {one.endpoint_id for one in row.covered.all()}
+        for id, (provider, code) in endpoints.items():
+            named_once = any(not some or code in some for some in lists[row.pk])
+            if row.provider_id == provider and (not now or id in now or named_once):
+                found[id] = row.code
+    return found
+
+
 def next_turn(at: datetime) -> datetime | None:
     """The first midnight of Paris after `at` at which a commitment starts or ends by its dates."""
     today = day_of(at)

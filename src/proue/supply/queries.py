@@ -139,6 +139,28 @@ def attributes_in_force(provider_id: UUID, endpoint_id: UUID | None = None) -> d
     return {row.name: row for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Which endpoint, whose, and under which law its provider stands."""
+
+    id: UUID
+    code: str
+    provider_id: UUID
+    hq_country: str
+
+
+def spots(codes: Iterable[str]) -> list[Spot]:
+    """Of the endpoints named, active or not, by code."""
+    rows = Endpoint.objects.filter(code__in=set(codes)).order_by("code")
+    return [Spot(*row) for row in rows.values_list("id", "code", "provider_id", "provider__hq_country")]
+
+
+def attributes_said(provider_ids: Iterable[UUID]) -> list[Attribute]:
+    """Those not replaced, past their validity included; the provider's before its endpoints'."""
+    rows = Attribute.objects.filter(provider_id__in=set(provider_ids), ended_at__isnull=True)
+    return list(rows.order_by("provider", F("endpoint").asc(nulls_first=True), "name"))
+
+
 def attribute_in_force(provider_id: UUID, endpoint_id: UUID | None, name: str) -> Attribute | None:
     """Of that very subject, nothing overlaid."""
     subject = Q(endpoint__isnull=True) if endpoint_id is None else Q(endpoint_id=endpoint_id)

@@ -85,6 +85,8 @@ def _path(kind: EntityKind, code: str) -> str:
             return f"/besoins/{code}/"
         case EntityKind.CHECK:
             return f"/cahier/controles/{code}/"
+        case EntityKind.DEROGATION:
+            return f"/cahier/derogations/{code}/"
         case EntityKind.COMMITMENT:
             return f"/marche/{code}/"
         case EntityKind.STATEMENT:
