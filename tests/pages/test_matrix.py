@@ -46,6 +46,9 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "why": (EVERYONE, SAFE_ONLY),
     "decisions": (EVERYONE, SAFE_ONLY),
     "decision": (EVERYONE, SAFE_ONLY),
+    "visit": (NOBODY, SAFE_ONLY),  # in the demonstration only: tests/pages/test_visit.py
+    "visit_ask": (SAFE_ONLY, NOBODY),
+    "visit_incident": (SAFE_ONLY, NOBODY),
     "market": (EVERYONE, SAFE_ONLY),
     "commitment": (EVERYONE, SAFE_ONLY),
     "new_commitment": (NOBODY, NOBODY),  # buyers of the alliance: tests/pages/test_market.py

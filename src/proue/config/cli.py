@@ -310,7 +310,7 @@ def _incident(name: str) -> None:
         lagging = publish_and_wait()
         click.echo(said)
         if lagging:
-            click.echo("Toutes les passerelles ne l’appliquent pas encore ; elles le liront dans les secondes qui viennent.")
+            click.echo("Toutes les passerelles ne l’appliquent pas encore ; elles le feront dans quelques secondes.")
 
 
 @cli.group()

@@ -273,17 +273,19 @@ OTHER_REASON = ("le contrôle ne conclut pas", "the check does not conclude")
 
 
 def _why(because: tuple[Because, ...], *, english: bool) -> str:
-    """One phrase a clause; what nobody wrote a clause for is named by its requirement."""
-    said = []
-    for one in because[:SAID_CLAUSES]:
-        reason = REASONS.get(one.reason, OTHER_REASON)[english]
-        name = one.clause or one.requirement or one.commitment
-        need = (f", from need {one.need}" if english else f", née du besoin {one.need}") if one.need else ""
-        said.append(f"{'clause' if one.clause else ('requirement' if english else 'exigence')} {name} ({reason}{need})")
-    more = len(because) - len(said)
+    """One phrase a clause, whatever the number of commitments; without a clause, its requirement."""
+    said = list(dict.fromkeys(_phrase(one, english=english) for one in because))
+    more = len(said) - SAID_CLAUSES
     if more > 0:
-        said.append(f"and {more} more" if english else f"et {more} de plus")
-    return "; ".join(said) + "." if english else "\u00a0; ".join(said) + "."
+        said = [*said[:SAID_CLAUSES], f"and {more} more" if english else f"et {more} de plus"]
+    return ("; " if english else "\u00a0; ").join(said) + "."
+
+
+def _phrase(one: Because, *, english: bool) -> str:
+    reason = REASONS.get(one.reason, OTHER_REASON)[english]
+    need = (f", from need {one.need}" if english else f", née du besoin {one.need}") if one.need else ""
+    kind = "clause" if one.clause else ("requirement" if english else "exigence")
+    return f"{kind} {one.clause or one.requirement or one.commitment} ({reason}{need})"
 
 
 def reason_header(error: GatewayError) -> str:

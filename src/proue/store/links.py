@@ -1,16 +1,18 @@
 """The spine's memory: versions as they read, and what each rests on. One query walks it both ways."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import Count, Q
 
-from proue.kernel.canonical import digest, instant
+from proue.kernel.canonical import canonical, instant
 from proue.kernel.refusal import NotFound
 from proue.store.access import database
 from proue.store.models import Entity, Link
@@ -35,7 +37,8 @@ def put(
 
     A new version makes the links of the older ones suspect: whoever rests on them reads the change before.
     """
-    mark = digest(body)
+    written = canonical(body)
+    mark = sha256(written).hexdigest()
     with transaction.atomic(using=database()):
         last = Entity.objects.select_for_update().filter(object_id=object_id).order_by("-version").first()
         if last is not None and last.digest == mark:
@@ -46,7 +49,7 @@ def put(
             version=1 if last is None else last.version + 1,
             code=code,
             title=title if len(title) <= TITLE else f"{title[: TITLE - 1]}…",
-            body=dict(body),
+            body=json.loads(written),
             digest=mark,
             scope_id=scope_id,
             at=at,

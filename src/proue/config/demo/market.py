@@ -26,6 +26,7 @@ from proue.store import links
 from proue.store.access import system
 from proue.supply import actions as supply
 from proue.supply import queries as offers
+from proue.supply.rules import Standing
 
 if TYPE_CHECKING:
     from proue.supply.models import Provider
@@ -36,6 +37,7 @@ SIGNED_ON = date(2026, 7, 20)
 STARTS_ON = date(2026, 8, 1)
 SOON, LATER = timedelta(days=24), timedelta(days=420)  # until a qualification expires
 SERVED = "proue-citations"
+TITLE = "Cahier des charges de l’IA générative partagée"
 HOLDER_PLAYS = "joué par le moteur extractif de cette instance"
 
 EUROPEAN = {
@@ -49,7 +51,9 @@ EUROPEAN = {
     "prompt_retention_days": 0,
     "zero_retention_available": True,
     "transfers_outside_eea": [],
-    "models": [{"name": SERVED, "format": "safetensors", "klass": "leger", "weights_open": True, "selfhost_allowed": True}],
+    "models": [
+        {"name": SERVED, "format": "safetensors", "klass": "leger", "weights_open": True, "selfhost_allowed": True}
+    ],
     "auth_protocols": ["oidc", "saml2"],
     "log_retention_days": 200,
     "support_fr": True,
@@ -58,7 +62,9 @@ EUROPEAN = {
     "switch_transition_days": 30,
     "retrieval_days": 30,
     "switching_fee_eur": 0,
-    "dc": [{"country": "FR", "pue": 1.22, "pue_kind": "reel", "wue": 0.2, "renewable_share": 0.92, "grid_gco2_kwh": 41}],
+    "dc": [
+        {"country": "FR", "pue": 1.22, "pue_kind": "reel", "wue": 0.2, "renewable_share": 0.92, "grid_gco2_kwh": 41}
+    ],
     "decl": {"per_inference": True, "per_hour": True, "per_journey": True},
 }
 
@@ -191,7 +197,7 @@ def _freeze(at: datetime) -> None:
     for requirement in specifications.requirements():
         if requirement.state == "drafted":
             specification.review_requirement(actor=job, requirement=requirement, at=at)
-    draft, _ = specification.draft_specification(actor=job, title="Cahier des charges de l’IA générative partagée", at=at)
+    draft, _ = specification.draft_specification(actor=job, title=TITLE, at=at)
     specification.freeze_specification(actor=job, specification=draft, annexes=specifications.annexes(), at=at)
 
 
@@ -202,8 +208,8 @@ def _hold(holder: Holder, at: datetime) -> None:
     )
     known_at = min(midnight(SIGNED_ON), at)
     for name, value in holder.attributes.items():
-        proof = {"standing": "verified", "proof": f"Dossier de {holder.name}, pièce « {name} » (fictive)"}
-        supply.declare_attribute(actor=job, provider=provider, name=name, value=value, at=known_at, **proof)
+        proof = f"Dossier de {holder.name}, pièce « {name} » (fictive)"
+        _show(provider, name, value, proof=proof, at=known_at)
     if holder.qualified_for is not None:
         qualify(provider, until=midnight(day_of(at + holder.qualified_for)), at=known_at)
     for position, (code, site, clearance, rank) in enumerate(holder.engines):
@@ -234,10 +240,15 @@ def _hold(holder: Holder, at: datetime) -> None:
 
 def qualify(provider: "Provider", *, until: datetime, at: datetime) -> None:
     """A SecNumCloud qualification, with the day that it ends as the agency's decision says."""
-    proof = {"standing": "verified", "proof": "Décision de qualification fictive, monde de démonstration"}
-    said: Sequence[tuple[str, object]] = (("snc_status", "qualifie"), ("snc_valid_until", until.isoformat()))
-    for name, value in said:
-        supply.declare_attribute(actor=Job(), provider=provider, name=name, value=value, at=at, **proof)
+    proof = "Décision de qualification fictive, monde de démonstration"
+    _show(provider, "snc_status", "qualifie", proof=proof, at=at)
+    _show(provider, "snc_valid_until", until.isoformat(), proof=proof, at=at)
+
+
+def _show(provider: "Provider", name: str, value: object, *, proof: str, at: datetime) -> None:
+    supply.declare_attribute(
+        actor=Job(), provider=provider, name=name, value=value, standing=Standing.VERIFIED, proof=proof, at=at
+    )
 
 
 def _agree(agreement: Agreement, at: datetime) -> None:

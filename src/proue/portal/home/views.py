@@ -29,7 +29,7 @@ def index(request: ActorRequest) -> HttpResponse:
         request,
         "home/index.html",
         {
-            "models": models,
+            "models": list({one.name: one for one in reversed(models)}.values())[::-1],  # each name once, first machine
             "gateways": len(serving.live_gateways(request.at)),
             "month": metering.public_month(request.at),
             "month_day": request.at.date(),

@@ -15,9 +15,10 @@ from proue.kernel.refusal import NotFound
 from proue.portal.assistant import answer, gateway
 from proue.portal.figures import language
 from proue.portal.requests import ActorRequest
-from proue.portal.visit.tour import NEEDS, QUESTION
+from proue.portal.visit.tour import CHECK, NEEDS, QUESTION
 from proue.serving import queries as serving
 from proue.serving.rules import decision_code
+from proue.store import links
 from proue.store.jobs import defer
 
 # Of the demonstration only, on this machine only (config/up.py refuses anything else).
@@ -81,7 +82,9 @@ def _context(request: ActorRequest) -> dict[str, Any]:
         for target in targets
         if target.clearance >= DataClass.SENSITIVE
     ]
+    check = links.latest_by_code([CHECK]).get(CHECK)
     return {
+        "lineage": links.lineage(check) if check else None,
         "question": QUESTION,
         "ways": ways,
         "open_ways": sum(way["open"] for way in ways),
