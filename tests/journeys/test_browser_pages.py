@@ -22,6 +22,8 @@ PUBLIC = (
     "/marche/fournisseurs/",
     "/cahier/",
     "/cahier/versions/",
+    "/cahier/controles/",
+    "/cahier/derogations/",
     "/compte/connexion/",
     "/accessibilite/",
     "/mentions/",

@@ -197,6 +197,8 @@ EXPRESSIONS = st.sampled_from(
         'now >= timestamp("2026-11-25T09:30:00Z")',
         'now < timestamp("2026-11-26T09:30:00Z")',
         'now - duration("24h") <= timestamp(p.snc_valid_until)',
+        'now + duration("36h") < timestamp(p.snc_valid_until)',
+        'timestamp(p.last_audit) - duration("36h") >= now',
         "p.dc.all(d, timestamp(d.until) > now)",
         "p.hq_country in ref.eu",
         "p.dc.exists(d, d.until == p.snc_status)",
@@ -254,6 +256,15 @@ def cases(draw):
     one=case(engagement(rule(expression=AUDITED)), facts=[known("last_audit", NOW.isoformat())]),
     published=NOW,
     later=[NOW + DAY, NOW + DAY + TICK],
+    data_class=SENSITIVE,
+)
+@example(
+    one=case(
+        engagement(rule(expression='now + duration("36h") < timestamp(p.snc_valid_until)')),
+        facts=[known("snc_valid_until", (NOW + 3 * DAY).isoformat())],
+    ),
+    published=NOW,
+    later=[NOW + 2 * DAY],
     data_class=SENSITIVE,
 )
 def test_no_instant_is_open_where_the_direct_evaluation_is_closed(one, published, later, data_class):
