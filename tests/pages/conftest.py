@@ -93,7 +93,7 @@ def _build() -> Site:
     at = utc_now()
     with system("apply"):
         declare_own_engine(at=at)
-    world.build(at=at)
+    world.settle(at=at)
     site = Site()
     with system("demo"):
         site.people = {role: queries.person_by_email(email) for role, email in PEOPLE.items()}

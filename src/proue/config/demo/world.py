@@ -22,12 +22,17 @@ OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
 
 
 def build(*, at: datetime) -> None:
+    settle(at=at)
+    load_demo_market(at=at)
+
+
+def settle(*, at: datetime) -> None:
+    """Who lives there, what they read, what they asked for; before anything is bought."""
     with system("demo"):
         if not queries.institutions().filter(uai=ALLIANCE).exists():
             _found()
     load_demo_corpus(at=at)
     load_demo_needs(at=at)
-    load_demo_market(at=at)
 
 
 def _found() -> None:
