@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from proue.config.postgres import Cluster, Running
+from proue.gateway.snapshot import write_copy
 from proue.wire import codec, snapshot, token
 from tests.gateway import world
 from tests.gateway.world import (
@@ -552,6 +553,38 @@ def test_a_bad_setting_names_itself(name, value, said):
     gateway.start(ready=False)
     assert gateway.process.wait(10) == 1
     assert said in gateway.said()
+    assert "Traceback" not in gateway.said()
+    shutil.rmtree(gateway.data_dir)
+
+
+@pytest.mark.parametrize(("host", "opened"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_a_demonstration_answers_on_its_own_machine_only(engine, host, opened):
+    gateway = Gateway(None)
+    policy = snapshot.encode_part(snapshot.POLICY, snapshot.PolicyPart(1.0, demo=True))
+    told = {**parts(engine.url), snapshot.POLICY: (1, policy)}
+    write_copy(gateway.spool / "snapshot.bin", world.SECRET, told)
+    gateway.env["PROUE_HOST"] = host
+    gateway.start()
+    refused = [post(gateway.port), get(gateway.port, "/compte/"), get(gateway.port, "/v1/models")]
+    if opened:
+        assert refused[0].status == 200
+    else:
+        assert {(one.status, one.code) for one in refused} == {(503, "gateway.demonstration")}
+    assert get(gateway.port, "/healthz").status == 200
+    gateway.stop()
+    shutil.rmtree(gateway.data_dir)
+
+
+def test_a_full_disk_is_said_in_a_sentence():
+    gateway = Gateway(None)
+    if os.system(f"mount -t tmpfs -o size=4m tmpfs {gateway.spool} 2>/dev/null"):
+        pytest.skip("mount is not allowed here")
+    try:
+        gateway.start(ready=False)
+        assert gateway.process.wait(10) == 1
+    finally:
+        os.system(f"umount {gateway.spool}")
+    assert "pas de place pour son journal" in gateway.said()
     assert "Traceback" not in gateway.said()
     shutil.rmtree(gateway.data_dir)
 

@@ -7,10 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 
+import psycopg
 import pytest
 
+from proue.config.postgres import attach
 from tests.journeys.conftest import Up, free_port, new_data_dir
 
 
@@ -91,10 +94,54 @@ def test_no_path_under_v1_reaches_the_portal_and_no_page_reaches_an_engine(proue
         assert json.loads(body)["error"]["code"]
 
 
+def usages(up: Up) -> int:
+    """Requests that PostgreSQL holds, by its superuser: beside the tree, past every policy."""
+    found = attach(up.data_dir)
+    if found is None:
+        return -1
+    with psycopg.connect(found.superuser) as connection:
+        return connection.execute("SELECT count(*) FROM metering_usage").fetchone()[0]
+
+
+def arrived(up: Up, wanted: int, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while usages(up) != wanted and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)  # and not one more
+    return usages(up) == wanted
+
+
+@pytest.mark.slow
+def test_postgresql_killed_under_the_tree_is_replaced_and_nothing_is_lost(fresh):
+    up = fresh().start().wait_ready()
+    assert ask(up)[0] == 200
+    assert arrived(up, 1)
+    postmaster = int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGKILL)
+    for path in ("/healthz", "/v1/models"):  # the gateway never needed it
+        assert get(up, path, Authorization=f"Bearer {up.key}")[0] == 200
+    deadline = time.monotonic() + 60
+    while not any("de nouveau" in line for line in up.said) and time.monotonic() < deadline:
+        assert get(up, "/healthz")[0] == 200
+        time.sleep(0.1)
+    assert any("La base de données répond de nouveau." in line for line in up.said), up.said
+    deadline, status = time.monotonic() + 30, 0
+    count = 1
+    while status != 200 and time.monotonic() < deadline:
+        status = ask(up)[0]
+        count += 1
+        time.sleep(0.2)
+    assert status == 200
+    assert arrived(up, count), (usages(up), count)
+    assert get(up, "/")[0] == 200
+    assert up.stop() == 0
+
+
 def test_usage_arrives_once(proue_up):
+    known = usages(proue_up)
     for _ in range(3):
         assert ask(proue_up)[0] == 200
-    # The worker rolls usage up; the journal ships within seconds. doctor looks at both.
+    assert arrived(proue_up, known + 3)
     report = proue_up.run("doctor", "--json")
     findings = json.loads(report.stdout)
     assert not [one for one in findings if one["state"] == "cassé"], report.stdout
@@ -119,6 +166,33 @@ def test_the_demonstration_world_opens_on_loopback_only(fresh, host):
     up = fresh("--host", host).start()
     assert up.ended(30) == 1
     assert "démonstration" in up.said[0]
+
+
+def test_an_address_that_is_not_ours_is_not_called_taken(fresh):
+    up = fresh(
+        "--host", "192.0.2.1", "--no-demo", PROUE_SECRET_KEY="x" * 40, PROUE_PUBLIC_URL="http://ia.example"
+    ).start()
+    assert up.ended(30) == 1
+    assert "ne peut pas être écoutée" in up.said[0]
+
+
+def test_another_address_wants_to_know_its_name(fresh):
+    up = fresh("--host", "0.0.0.0", "--no-demo", PROUE_SECRET_KEY="x" * 40).start()
+    assert up.ended(30) == 1
+    assert "PROUE_PUBLIC_URL" in up.said[0]
+
+
+@pytest.mark.slow
+def test_a_restored_demonstration_is_refused_elsewhere_whatever_its_directory_says(fresh, proue_up, tmp_path):
+    archive = tmp_path / "proue.tar"
+    assert proue_up.run("backup", "--to", str(archive)).returncode == 0
+    env = {"PROUE_SECRET_KEY": "x" * 40, "PROUE_PUBLIC_URL": "http://ia.example"}
+    other = fresh("--host", "0.0.0.0", "--no-demo", **env)
+    done = other.run("restore", "--yes", str(archive))
+    assert done.returncode == 0, done.stderr
+    other.start()
+    assert other.ended(60) == 1
+    assert any("démonstration" in line for line in other.said), other.said
 
 
 def test_another_address_wants_a_secret_of_ones_own(fresh):
@@ -170,6 +244,7 @@ def test_kill_everything_then_start_again(fresh):
     up.said.clear()
     up.start().wait_ready()
     assert ask(up)[0] == 200
+    assert arrived(up, 2), "one before the kill, one after"
     assert up.stop() == 0
 
 
@@ -219,3 +294,17 @@ def test_backup_and_restore_bring_everything_back(fresh, tmp_path):
     refused = other.run("restore", "--yes", str(archive))
     assert refused.returncode == 1
     assert "abîmée" in refused.stderr or "lisible" in refused.stderr
+
+
+def test_a_backup_to_nowhere_and_a_restore_of_nothing_are_said_in_a_sentence(proue_up, tmp_path):
+    refused = proue_up.run("backup", "--to", str(tmp_path / "absent" / "x.tar"))
+    assert (refused.returncode, "n’existe pas" in refused.stderr) == (1, True), refused.stderr
+    archive = tmp_path / "x.tar"
+    for manifest in ("[]", "{}", '{"format": 1, "sha256": {}}'):
+        (tmp_path / "manifest.json").write_text(manifest)
+        with tarfile.open(archive, "w") as tar:
+            tar.add(tmp_path / "manifest.json", arcname="manifest.json")
+        refused = proue_up.run("restore", "--yes", str(archive))
+        assert refused.returncode == 1
+        assert "Rien n’a été modifié" in refused.stderr
+        assert "Traceback" not in refused.stderr

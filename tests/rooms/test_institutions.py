@@ -5,10 +5,14 @@ from itertools import product
 
 import pytest
 
-from proue.institutions import actions
+from proue.config.demo import cast
+from proue.config.environment import BadSetting
+from proue.config.prepare import refuse_a_public_demonstration
+from proue.institutions import actions, queries
 from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
 from proue.institutions.rules import (
     ADMINISTRATORS,
+    DEMONSTRATION,
     MEMBER_RIGHTS,
     ROLE_RIGHTS,
     BadUai,
@@ -99,3 +103,14 @@ def test_what_is_no_uai_is_refused(committed, now, code):
 def test_every_role_that_opens_doors_to_others_is_an_administrator():
     opening = {Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.OPERATE}
     assert {role for role in Role if ROLE_RIGHTS[role] & opening} <= ADMINISTRATORS
+
+
+def test_the_demonstration_is_known_by_its_alliance(committed, now):
+    assert cast.ALLIANCE == DEMONSTRATION
+    with system("demo"):
+        assert not queries.is_demonstration()
+        actions.declare_institution(actor=Job(), uai=cast.ALLIANCE, name="Alliance", at=now)
+        assert queries.is_demonstration()
+    with pytest.raises(BadSetting, match="démonstration"):
+        refuse_a_public_demonstration("192.0.2.1", demo=False)
+    refuse_a_public_demonstration("127.0.0.1", demo=True)

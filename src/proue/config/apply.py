@@ -40,6 +40,10 @@ ADDED, CHANGED, SAME = "+", "~", "="
 BUDGETS_LATER = "Les budgets sont enregistrés ; leur application par la passerelle viendra avec une version ultérieure."
 SHORT_KEY = "La clé « {name} » est courte : à moins de 32 caractères après « sk-proue- », elle se devine plus vite."
 OLDER_KEY = "L’ancienne clé « {name} » reste valable : révoquez-la quand plus personne ne s’en sert."
+SHIELD_LATER = (
+    "Le bouclier de « {use} » ({shield}) est enregistré ; masquer ou bloquer les données personnelles viendra "
+    "avec une version ultérieure : d’ici là, tout passe tel quel."
+)
 NO_GATEWAY = "Aucune passerelle n’est en vie ; la prochaine lira ces déclarations à son démarrage."
 
 
@@ -262,6 +266,8 @@ class _Work:
             at=self.at,
         )
         self._compare("use", row.code, before, row, moved)
+        if row.shield != rules.Shield.ALLOW:
+            self.report.notes.append(SHIELD_LATER.format(use=row.code, shield=row.shield))
 
     def _key(self, entry: Entry) -> None:
         given = entry.values

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import proue
 from proue.config import environment as env
@@ -17,14 +18,21 @@ from proue.config import postgres
 MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secret-key"
 FORMAT = 1
 CHUNK_BYTES = 1024 * 1024
+ADMINISTRATOR_NEEDED = (
+    "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
+    "PROUE_ADMIN_DATABASE_URL à cette commande, et à elle seule. Aucun des trois comptes de Proue ne lit tout."
+)
 
 
 @contextmanager
 def _urls() -> Iterator[postgres.Urls]:
     if env.text("DATABASE_URL"):
-        app = env.text("DATABASE_URL")
+        app, administrator = env.text("DATABASE_URL"), env.text("PROUE_ADMIN_DATABASE_URL")
+        if not administrator:
+            raise env.BadSetting(ADMINISTRATOR_NEEDED)
         owner = env.text("PROUE_OWNER_DATABASE_URL") or app
-        yield postgres.Urls(owner=owner, app=app, system=env.text("PROUE_SYSTEM_DATABASE_URL") or app, superuser=owner)
+        system = env.text("PROUE_SYSTEM_DATABASE_URL") or app
+        yield postgres.Urls(owner=owner, app=app, system=system, superuser=administrator)
         return
     with postgres.ensure(env.data_dir()) as urls:
         yield urls
@@ -41,6 +49,8 @@ def _digest(path: Path) -> str:
 def backup(target: Path) -> str:
     """The archive holds the secret key: whoever reads it can read sealed secrets. Written 0600, whole or not at all."""
     data = env.data_dir()
+    if not target.absolute().parent.is_dir():
+        raise env.BadSetting(f"Le dossier {target.absolute().parent} n’existe pas : créez-le, ou donnez un autre --to.")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".proue-backup-") as name:
         work = Path(name)
         with _urls() as urls:
@@ -85,7 +95,7 @@ def restore(archive: Path) -> str:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(work, filter="data")
-            manifest = json.loads((work / MANIFEST).read_text())
+            manifest = _manifest(work / MANIFEST)
         except (OSError, tarfile.TarError, ValueError) as error:
             raise env.BadSetting(
                 f"{archive} n’est pas une sauvegarde de Proue lisible ({error}). Rien n’a été modifié."
@@ -102,6 +112,14 @@ def restore(archive: Path) -> str:
             postgres.restore(urls, work / DUMP)
         _put_back(work, data)
     return f"Sauvegarde du {manifest['made_at'][:10]} remise en place dans {data}."
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """Raises ValueError for what is no manifest of ours."""
+    read = json.loads(path.read_text())
+    if not isinstance(read, dict) or not isinstance(read.get("sha256"), dict) or "made_at" not in read:
+        raise ValueError("manifeste incomplet")
+    return read
 
 
 def _put_back(work: Path, data: Path) -> None:

@@ -8,7 +8,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5.0
 PROBE_S = 0.3
+DETECT_S = 1.0
 BODY_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 500
 MAX_NAME = 128
@@ -237,7 +238,7 @@ def _reason(error: BaseException) -> str:
 
 
 def detect() -> list[FoundEngine]:
-    """Engines on loopback, asked all at once for 300 ms at most. Nothing is connected."""
+    """Engines on loopback, asked all at once, for DETECT_S at most whatever they drip. Nothing is connected."""
 
     def probe(port: int) -> FoundEngine | None:
         url = f"http://127.0.0.1:{port}/v1"
@@ -247,8 +248,11 @@ def detect() -> list[FoundEngine]:
             return None
         return FoundEngine(_engine_name(url, listed), url) if listed else None
 
-    with ThreadPoolExecutor(len(KNOWN_PORTS)) as pool:
-        return [found for found in pool.map(probe, KNOWN_PORTS) if found is not None]
+    pool = ThreadPoolExecutor(len(KNOWN_PORTS))
+    asked = [pool.submit(probe, port) for port in KNOWN_PORTS]
+    done, _ = wait(asked, timeout=DETECT_S)
+    pool.shutdown(wait=False, cancel_futures=True)
+    return [found for one in asked if one in done and (found := one.result()) is not None]
 
 
 def reachable_endpoints(*, timeout: float) -> Iterator[tuple[str, str | None]]:

@@ -3,9 +3,12 @@
 import os
 from datetime import datetime
 
+from proue.config import environment as env
 from proue.config.database import migrate
 from proue.config.serve import socket_path
 from proue.config.statics import collect
+from proue.config.up import REFUSE_DEMO
+from proue.institutions import queries as institutions
 from proue.institutions.access import Job
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
@@ -21,6 +24,7 @@ def prepare(*, demo: bool) -> None:
     """Idempotent: a second start changes nothing that people have changed since."""
     migrate()
     collect()
+    refuse_a_public_demonstration(os.environ.get("PROUE_HOST", "127.0.0.1"), demo=demo)
     at = utc_now()
     with system("apply"):
         declare_own_engine(at=at)
@@ -30,6 +34,16 @@ def prepare(*, demo: bool) -> None:
         build(at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
+
+
+def refuse_a_public_demonstration(host: str, *, demo: bool) -> None:
+    """Whatever the directory says: a database that holds the demonstration's people has public passwords."""
+    if env.is_loopback(host):
+        return
+    with system("doctor"):
+        held = institutions.is_demonstration()
+    if demo or held:
+        raise env.BadSetting(REFUSE_DEMO)
 
 
 def declare_own_engine(*, at: datetime) -> None:

@@ -17,7 +17,7 @@ HOST = env.text("PROUE_HOST", "127.0.0.1")
 PORT = env.integer("PROUE_PORT", 8400, low=1, high=65535)
 PUBLIC_URL = env.text("PROUE_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
 DEMO = env.boolean("PROUE_DEMO", default=False)
-# The gateway owns the port and relays pages to the portal over a unix socket; it checks the host for us.
+# The gateway relays every host name: only those of PROUE_PUBLIC_URL are answered, and on loopback all of its names.
 ALLOWED_HOSTS = env.hosts(PUBLIC_URL) if env.text("PROUE_PUBLIC_URL") else ["*"]
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

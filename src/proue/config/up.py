@@ -1,5 +1,6 @@
 """`proue up`: everything in one process tree on one machine."""
 
+import errno
 import http.client
 import json
 import os
@@ -15,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proue.config import environment as env
-from proue.config import postgres
 from proue.config.connect import run_dir
+from proue.config.revive import Database
 from proue.config.supervise import Supervisor
 
 if TYPE_CHECKING:
     from proue.config.engines import FoundEngine
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 READY_S = 120.0
 FREE_MB_NEEDED = 200
 DEMO_MARK = "demonstration-world"
@@ -36,6 +36,10 @@ CHOOSE_YOUR_OWN = (
     "Hors de cette machine, Proue demande un secret que vous avez choisi : "
     "donnez PROUE_SECRET_KEY (32 caractères au moins ; par exemple `openssl rand -base64 48`)."
 )
+SAY_YOUR_ADDRESS = (
+    "Hors de cette machine, Proue doit connaître son adresse : donnez PROUE_PUBLIC_URL "
+    "(par exemple https://ia.votre-universite.fr), celle que les personnes tapent."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Options:
 
     @property
     def loopback(self) -> bool:
-        return self.host in LOOPBACK
+        return env.is_loopback(self.host)
 
     @property
     def url(self) -> str:
@@ -61,6 +65,8 @@ def check(options: Options) -> None:
             raise env.BadSetting(REFUSE_DEMO)
         if not env.text("PROUE_SECRET_KEY"):
             raise env.BadSetting(CHOOSE_YOUR_OWN)
+        if not env.text("PROUE_PUBLIC_URL"):
+            raise env.BadSetting(SAY_YOUR_ADDRESS)
     _check_directory(options.data_dir)
     _check_port(options.host, options.port)
 
@@ -94,6 +100,11 @@ def _check_port(host: str, port: int) -> None:
                 f"Le port {port} est réservé : choisissez-en un au-dessus de 1023 avec --port."
             ) from None
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise env.BadSetting(
+                    f"L’adresse {host} ne peut pas être écoutée ({error.strerror}) : donnez avec --host "
+                    "une adresse de cette machine."
+                ) from None
             raise env.BadSetting(
                 f"Le port {port} de {host} est déjà pris ({error.strerror}) : arrêtez le programme qui l’occupe, "
                 "ou choisissez un autre port avec --port."
@@ -140,15 +151,16 @@ def up(options: Options) -> int:
     started = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
-    running: postgres.Running | None = None
+    database: Database | None = None
     supervisor = Supervisor(options.data_dir / "log", say)
     try:
         if env.text("DATABASE_URL"):
             urls = {name: value for name in DATABASE_NAMES if (value := env.text(name))}
         else:
             say("Proue démarre sa base de données…")
-            running = postgres.Cluster(options.data_dir).start()
-            urls = dict(zip(DATABASE_NAMES, (running.urls.app, running.urls.owner, running.urls.system), strict=True))
+            database = Database(options.data_dir, say)
+            found = database.urls
+            urls = dict(zip(DATABASE_NAMES, (found.app, found.owner, found.system), strict=True))
         variables = child_env(options, urls)
         supervisor.add("gateway", proue("gateway"), variables)
         _prepare(options, variables, supervisor)
@@ -159,9 +171,8 @@ def up(options: Options) -> int:
         _welcome(options, time.monotonic() - started)
         while True:
             supervisor.step()
-            if running is not None and running.child.poll() is not None:
-                say("La base de données s’est arrêtée ; Proue la relance.")
-                running = postgres.Cluster(options.data_dir).start()
+            if database is not None:
+                database.watch()
     except Stop:
         say("Proue s’arrête…")
         return 0
@@ -169,8 +180,8 @@ def up(options: Options) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         supervisor.stop()
-        if running is not None:
-            running.stop()
+        if database is not None:
+            database.stop()
 
 
 DATABASE_NAMES = ("DATABASE_URL", "PROUE_OWNER_DATABASE_URL", "PROUE_SYSTEM_DATABASE_URL")

@@ -34,6 +34,7 @@ OPERATIONS = {
 }
 MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
 LOOPBACK = ("127.", "::1")
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 CODES = ("public", "internal", "personal", "sensitive", "restricted")
 
 
@@ -60,6 +61,7 @@ class App:
         self._means = means
         self._access = access
         self._gauges = gauges
+        self._exposed = settings.host not in LOOPBACK_HOSTS  # the demonstration's passwords are public
         self._memory = Memory(settings.limits.memory_bytes)
         self._portal = portal.Portal(settings, means.upstreams)
         self._session_key = token.token_key(settings.secret_key, token.Session)
@@ -73,6 +75,9 @@ class App:
         usage_id = uuid7()
         request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)
         raw = scope["raw_path"].decode("latin-1")
+        if self._exposed and self._source.current.demo and raw not in self._own:
+            request.answer(errors.answer(GatewayError("gateway.demonstration"), english=request.english))
+            return
         operation = OPERATIONS.get(raw)
         if operation is not None:
             await self._engine(request, operation, usage_id)

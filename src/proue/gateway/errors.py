@@ -116,6 +116,11 @@ SENTENCES: dict[str, Sentence] = {
         "Aucune machine ne peut répondre pour l’instant : réessayez dans un moment.",
         "No machine can answer right now: try again in a moment.",
     ),
+    "gateway.demonstration": Sentence(
+        503,
+        "Ce monde de démonstration a des mots de passe publics : il ne répond que sur sa propre machine.",
+        "This demonstration world has public passwords: it answers on its own machine only.",
+    ),
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
     ),

@@ -16,6 +16,7 @@ import uvloop
 
 from proue.gateway import logs, server
 from proue.gateway.app import App
+from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.metrics import Metrics
 from proue.gateway.relay import Means
@@ -40,6 +41,12 @@ STOP_S = 20.0
 PR_SET_PDEATHSIG = 1
 
 
+NO_ROOM = (
+    "La passerelle ne peut pas démarrer : il n’y a pas de place pour son journal dans {path}. "
+    "Libérez au moins 16 Mo, puis relancez-la. Aucune donnée n’a été perdue."
+)
+
+
 def run(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT; then 0."""
     output = logs.configure(settings.log_level, limit=settings.limits.log_bytes)
@@ -48,6 +55,9 @@ def run(settings: Settings) -> int:
     except OSError as error:
         log.error("gateway: %s", error)  # noqa: TRY400 - one sentence for whoever starts it
         raise BadSetting(_why(settings, error)) from None
+    except GatewayError as error:  # journal.full: what cannot be counted is not served
+        log.error("gateway: %s", error.code)  # noqa: TRY400
+        raise BadSetting(NO_ROOM.format(path=settings.spool_dir)) from None
     finally:
         output.end()
 

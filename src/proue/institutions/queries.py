@@ -5,10 +5,16 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from proue.institutions.models import Institution, Membership, Person, RoleGrant
+from proue.institutions.rules import DEMONSTRATION
 
 
 def institutions() -> QuerySet[Institution]:
     return Institution.objects.order_by("name")
+
+
+def is_demonstration() -> bool:
+    """Whether this database ever held the demonstration world."""
+    return Institution.objects.filter(uai=DEMONSTRATION).exists()
 
 
 def institution_by_id(id: UUID) -> Institution | None:

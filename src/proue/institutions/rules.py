@@ -88,6 +88,9 @@ MEMBER_RIGHTS: dict[Status, frozenset[Right]] = {
     Status.STAFF: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
 }
 
+# The alliance of the demonstration world: where it is, passwords and a key are public, and loopback is the only place.
+DEMONSTRATION = "0999900Z"
+
 UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 
 

@@ -66,7 +66,9 @@ def publish_snapshot(*, at: datetime) -> dict[str, int]:
     gone = set(known) - set(wanted) - {POLICY}
     moved = {name: body for name, body in wanted.items() if name not in known or bytes(known[name].body) != body}
     if moved or gone or not _readable(known.get(POLICY)):
-        moved[POLICY] = encode_part(POLICY, PolicyPart(published_at=at.timestamp()))
+        moved[POLICY] = encode_part(
+            POLICY, PolicyPart(published_at=at.timestamp(), demo=institutions.is_demonstration())
+        )
     SnapshotPart.objects.filter(name__in=gone).delete()
     versions = {name: part.version for name, part in known.items() if name not in gone}
     for name, body in moved.items():

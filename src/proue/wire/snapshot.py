@@ -63,6 +63,7 @@ class Grant(msgspec.Struct, frozen=True):
 class PolicyPart(msgspec.Struct, frozen=True):
     published_at: float
     instance: str = ""
+    demo: bool = False  # public passwords and a public key: for loopback only
 
 
 class RoutesPart(msgspec.Struct, frozen=True):
@@ -114,7 +115,7 @@ class _Layers(Mapping[bytes, Grant]):
 class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
-    __slots__ = ("grants", "models", "parts", "published_at", "routes", "uses")
+    __slots__ = ("demo", "grants", "models", "parts", "published_at", "routes", "uses")
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({})) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
@@ -122,6 +123,7 @@ class Snapshot:
         routes = parts.get(ROUTES)
         grants = tuple(part for part in parts.values() if isinstance(part, GrantsPart))
         self.published_at = policy.published_at if isinstance(policy, PolicyPart) else 0.0
+        self.demo = policy.demo if isinstance(policy, PolicyPart) else False
         models = routes.models if isinstance(routes, RoutesPart) else ()
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         self.routes: Mapping[str, tuple[Target, ...]] = {model.name: model.targets for model in models}

@@ -8,7 +8,7 @@ VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
 VISIT_USE = "visite-demonstration"
 ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
 
-ALLIANCE = "0999900Z"
+ALLIANCE = "0999900Z"  # institutions.rules.DEMONSTRATION: a test compares them
 INSTITUTIONS: dict[str, str] = {
     ALLIANCE: "Alliance des universités (démonstration)",
     "0999901A": "Université des Deux-Rives",
