@@ -53,6 +53,7 @@ class Asked:
     effect: str
     requirement: str
     clause: str
+    text: str = ""  # of the requirement, as it read then
     n_min: Mapping[str, float] = field(default_factory=dict)
     derogation: str = ""  # in force in the month
 
@@ -123,6 +124,7 @@ def body(inputs: Inputs) -> dict[str, Any]:
                 "effect": one.effect,
                 "requirement": one.requirement,
                 "clause": one.clause,
+                "text": one.text,
                 "n_min": dict(one.n_min),
                 "derogation": one.derogation,
             }
@@ -167,12 +169,14 @@ def conclusions(said: Mapping[str, Any]) -> dict[str, Any]:
     by_requirement: dict[str, list[Mapping[str, Any]]] = {}
     for one in findings:
         by_requirement.setdefault(one["requirement"], []).append(one)
+    texts = {one["requirement"]: one["text"] for one in said["checks"]}
     verdicts = {code: worst(Verdict(one["verdict"]) for one in some) for code, some in by_requirement.items()}
     requirements = [
         {
             "requirement": code,
             "domain": domain_of(code),
             "clause": some[0]["clause"],
+            "text": texts[code],
             "verdict": verdicts[code].value,
             "checks": [one["check"] for one in some],
         }

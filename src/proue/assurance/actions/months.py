@@ -1,6 +1,7 @@
 """A month's figures, and the statement that is drafted from them. The same inputs give the same bytes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -57,7 +58,10 @@ def measure_month(*, commitment: "Commitment", month: date, at: datetime) -> lis
     quality = Quality.FINAL if at >= indicators.final_at(month) else Quality.PROVISIONAL
     with transaction.atomic(using=database()):
         lock(f"{commitment.code} {month:%Y-%m}")
-        known = {row.name: row for row in queries.measures_of(commitment.pk, month) if row.name in MEASURED}
+        rows = queries.measures_of(commitment.pk, month)
+        if any(row.source == queries.SYNTHETIC for row in rows):  # nobody asked these questions: nothing to measure
+            return rows
+        known = {row.name: row for row in rows if row.name in MEASURED}
         changed = sorted(name for name, one in found.items() if _moved(known.get(name), one, quality))
         gone = sorted(set(known) - set(found))
         for name in changed:
@@ -145,6 +149,29 @@ def _write(
     return row
 
 
+def invent_month(
+    *, actor: Job, commitment: "Commitment", month: date, figures: Mapping[str, Figure], at: datetime
+) -> None:
+    """Figures of a demonstration: the month and its statement say so wherever they are read. Idempotent."""
+    quality = Quality.FINAL if at >= indicators.final_at(month) else Quality.PROVISIONAL
+    with transaction.atomic(using=database()):
+        lock(f"{commitment.code} {month:%Y-%m}")
+        known = {row.name: row for row in queries.measures_of(commitment.pk, month)}
+        changed = sorted(name for name, one in figures.items() if _moved(known.get(name), one, quality))
+        for name in changed:
+            one = figures[name]
+            _write(commitment, month, name, one, source=queries.SYNTHETIC, quality=quality, at=at)
+        if changed:
+            fact = MonthMeasured(
+                commitment_id=commitment.pk,
+                commitment=commitment.code,
+                month=f"{month:%Y-%m}",
+                changed=tuple(changed),
+                digest=digest({name: monthly.written(_plain(one)) for name, one in figures.items()}),
+            )
+            record(fact, actor=actor, at=at, scope_id=commitment.scope_id)
+
+
 def declare_indicator(
     *,
     actor: Actor | Job,
@@ -213,6 +240,16 @@ def _is_instant(value: str) -> bool:
     return True
 
 
+def due_in(month: date) -> list["Commitment"]:
+    """The commitments that owe a statement of that month."""
+    found = []
+    for one in queries.binding_in(month):
+        with suppress(rules.NothingAgreed):
+            queries.span(one, month)
+            found.append(one)
+    return found
+
+
 # --- the statement -------------------------------------------------------------------------------------------------
 
 
@@ -237,12 +274,11 @@ def draft_statement(
         last = Statement.objects.filter(code=code).order_by("-version").first()
         settled = last if last and last.state in {StatementState.CONFIRMED, StatementState.OPENED} else None
         synthetic = synthetic or bool(last and last.synthetic)
-        found = queries.inputs(commitment, month, at, synthetic=synthetic, correcting=settled)
-        body = monthly.body(found)
+        body = monthly.body(queries.inputs(commitment, month, at, synthetic=synthetic, correcting=settled))
         mark = digest(body)
         if last is not None and last.digest == mark:
             return last, False
-        row = _new_version(commitment, month, code, body, last, synthetic=synthetic, at=at)
+        row = _new_version(commitment, month, code, body, last, at=at)
         _keep_disputes(last, row)
         fact = StatementDrafted(
             statement_id=row.pk,
@@ -262,7 +298,6 @@ def _new_version(
     body: Mapping[str, Any],
     last: Statement | None,
     *,
-    synthetic: bool,
     at: datetime,
 ) -> Statement:
     entity, _ = links.put(
@@ -281,7 +316,7 @@ def _new_version(
         month=month,
         body=body,
         digest=digest(body),
-        synthetic=synthetic,
+        synthetic=body["synthetic"],
         drafted_at=at,
         scope_id=MEMBERS,
     )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from proue.procurement.models import Commitment
 
 
+SYNTHETIC = "synthetic"  # source of a demonstration's figures
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The days of a month that a commitment binds, and its version then."""
@@ -43,7 +46,7 @@ def span(commitment: "Commitment", month: date) -> Span:
     """Raises NothingAgreed when no day of the month is bound."""
     period = month_period(month.year, month.month)
     assert period.end is not None
-    entity = _version_at(commitment.pk, period.end)
+    entity = _versions_at([commitment.pk], period.end).get(commitment.pk)
     if entity is None:
         raise NothingAgreed(commitment=commitment.code, month=f"{month:%Y-%m}")
     first = max(month, date.fromisoformat(entity.body["starts_on"]))
@@ -55,10 +58,13 @@ def span(commitment: "Commitment", month: date) -> Span:
     return Span(entity, first, end)
 
 
-def _version_at(object_id: UUID, at: datetime) -> Entity | None:
-    """As it read then; what was entered later, as it read first."""
-    rows = Entity.objects.filter(object_id=object_id)
-    return rows.filter(at__lt=at).order_by("-version").first() or rows.order_by("version").first()
+def _versions_at(ids: Iterable[UUID], at: datetime) -> dict[UUID, Entity]:
+    """Each as it read then; what was entered later, as it read first."""
+    found: dict[UUID, Entity] = {}
+    for one in Entity.objects.filter(object_id__in=set(ids)).order_by("version"):
+        if one.at < at or one.object_id not in found:
+            found[one.object_id] = one
+    return found
 
 
 def binding_in(month: date) -> list["Commitment"]:
@@ -124,7 +130,7 @@ def inputs(
         ends_at=ends_at,
         now=now,
         quality=(Quality.FINAL if over else Quality.PROVISIONAL).value,
-        synthetic=synthetic,
+        synthetic=synthetic or any(row.source == SYNTHETIC for row in rows),
         measures=[_measure(row, final=over) for row in rows],
         places=_places(commitment, bound, now, at),
         thresholds=bound.body["thresholds"],
@@ -163,10 +169,12 @@ def _checks(commitment: "Commitment", bound: Span, ends_at: datetime) -> list[As
     rows = list(
         Check.objects.filter(state=CheckState.PROVED, requirement_id__in=list(clauses)).select_related("requirement")
     )
+    texts = _texts((row.requirement_id for row in rows), ends_at)
     waived = _waived(commitment.pk, midnight(bound.first), ends_at)
+    read = _versions_at([row.pk for row in rows], ends_at)
     found = []
     for row in rows:
-        entity = _version_at(row.pk, ends_at)
+        entity = read.get(row.pk)
         if entity is not None:
             found.append(
                 Asked(
@@ -176,11 +184,17 @@ def _checks(commitment: "Commitment", bound: Span, ends_at: datetime) -> list[As
                     effect=entity.body["effect"],
                     requirement=row.requirement.code,
                     clause=clauses[row.requirement_id],
+                    text=texts.get(row.requirement_id, ""),
                     n_min=entity.body.get("n_min", {}),
                     derogation=waived.get(row.pk, ""),
                 )
             )
     return found
+
+
+def _texts(ids: Iterable[UUID], at: datetime) -> dict[UUID, str]:
+    """Of requirements."""
+    return {id: one.body["text"] for id, one in _versions_at(ids, at).items()}
 
 
 def _expressed(bound: Span) -> dict[UUID, str]:
