@@ -79,7 +79,7 @@ def confirm(request: ActorRequest, code: str) -> HttpResponse:
 
 @read_or_post
 def open_to_all(request: ActorRequest, code: str) -> HttpResponse:
-    return _step(request, code, "open", actions.open_statement, _("Le constat est ouvert : chacun peut le lire."))
+    return _step(request, code, "open", actions.open_statement, _("Le constat est ouvert : chacun peut le lire."))
 
 
 def _step(request: ActorRequest, code: str, verb: str, act: Callable[..., object], said: str) -> HttpResponse:

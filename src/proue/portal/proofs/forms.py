@@ -28,7 +28,7 @@ class DecisionForm(forms.Form):
     verdict = forms.ChoiceField(
         label=_("Ce qu’il devient, si vous le corrigez"),
         required=False,
-        help_text=_("Une nouvelle version du constat est écrite ; l’ancienne reste lisible."),
+        help_text=_("Une nouvelle version du constat est écrite ; l’ancienne reste lisible."),
     )
     answer = forms.CharField(
         label=_("Votre réponse"),

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 REGISTRY = "/preuves/registre/"
 SAY = {
-    "kept": "Vérifié : ce qui est affiché est ce qui a été signé, et la signature est celle de la clé ci-dessous.",
-    "changed": "Ce fichier a été modifié depuis qu’il a été fait : ne vous y fiez pas.",
-    "cell": "{what} : le fichier affiche « {shown} », le constat qu’il contient dit « {wanted} ».",
-    "mark": "{what} : cette partie du constat n’est plus celle qui a été écrite.",
+    "kept": "Vérifié : ce qui est affiché est ce qui a été signé, et la signature est celle de la clé ci-dessous.",
+    "changed": "Ce fichier a été modifié depuis qu’il a été fait : ne vous y fiez pas.",
+    "cell": "{what} : le fichier affiche « {shown} », le constat qu’il contient dit « {wanted} ».",
+    "mark": "{what} : cette partie du constat n’est plus celle qui a été écrite.",
     "digest": "L’empreinte inscrite n’est pas celle du constat contenu dans le fichier.",
     "page": "Le texte affiché n’est plus celui qui a été écrit.",
-    "signature": "La signature n’est pas celle de cette clé : ne vous fiez pas à ce fichier.",
-    "unsigned": "Les empreintes sont exactes, mais ce constat n’est pas signé : rien ne dit qui l’a écrit.",
-    "no_crypto": "Ce navigateur ne sait pas calculer d’empreinte ici : ouvrez le fichier dans un autre, plus récent.",
-    "no_ed25519": "Les empreintes sont exactes, mais ce navigateur ne sait pas contrôler une signature Ed25519 : "
+    "signature": "La signature n’est pas celle de cette clé : ne vous fiez pas à ce fichier.",
+    "unsigned": "Les empreintes sont exactes, mais ce constat n’est pas signé : rien ne dit qui l’a écrit.",
+    "no_crypto": "Ce navigateur ne sait pas calculer d’empreinte ici : ouvrez le fichier dans un autre, plus récent.",
+    "no_ed25519": "Les empreintes sont exactes, mais ce navigateur ne sait pas contrôler une signature Ed25519 : "
     "ouvrez le fichier dans un navigateur plus récent.",
-    "unreadable": "Ce fichier est abîmé : les données du constat ne se lisent plus.",
+    "unreadable": "Ce fichier est abîmé : les données du constat ne se lisent plus.",
 }
 # What has a digest of its own, so that the file says which part was changed.
 MARKED = ("findings", "indicators", "requirements", "checks")
