@@ -29,6 +29,9 @@ class Site:
     decision: object = None  # about that check
     check: object = None  # a gate on one machine of the commitment
     derogation: object = None  # asked for, about that check
+    statement: object = None  # last month's, of the demonstration's contract; the stranger disputes one finding
+    disputed: str = ""  # the check
+    undisputed: str = ""
 
     def client(self, role: str = "visitor", **options: object) -> Client:
         """A browser behind the gateway, signed in as `role`."""
@@ -111,6 +114,7 @@ def _build() -> Site:
         site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
         _specification(at)
         site.check, site.derogation = _check(site, at)
+        site.statement = _statement(site, at)
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -173,6 +177,32 @@ def _check(site: Site, at: datetime) -> tuple[object, object]:
         check=row, commitment=site.commitment, reason="Le temps d’un <b>transfert.", until=until, **given
     )
     return row, asked
+
+
+def _statement(site: Site, at: datetime) -> object:
+    from proue.assurance import access
+    from proue.assurance.actions import months, statements
+    from proue.assurance.indicators import Figure, final_at, first_of, month_before
+    from proue.institutions.access import Job, actor_of
+    from proue.institutions.rules import Right
+    from proue.kernel.paris import day_of
+    from proue.procurement.queries import commitment_by_code
+
+    month = month_before(first_of(day_of(at)))
+    given = {"actor": Job(), "commitment": commitment_by_code("AC-2026-01"), "month": month, "at": final_at(month)}
+    figures = {
+        "availability": Figure(0.9991, "1", 12_000),
+        "wh_per_1k_out": Figure(1.23, "W.h", 12_000, 0.4, 4.8),
+        "requests_total": Figure(12_345, "{request}", 12_345),
+    }
+    months.invent_month(figures=figures, **given)
+    months.draft_statement(**given)
+    stranger = actor_of(site.people["stranger"], at)
+    code = f"PV-AC-2026-01-{month:%Y-%m}"
+    site.disputed, site.undisputed = "CK-EX-SLA-001-a", "CK-EX-SLA-004-a"
+    finding = access.finding_for(stranger, code, site.disputed, Right.DISPUTE_FINDINGS)
+    statements.dispute_finding(actor=stranger, finding=finding, reason="Nos <b>relevés.", at=at)
+    return access.statement_for(stranger, code)
 
 
 def _spine(at: datetime) -> tuple[object, object]:

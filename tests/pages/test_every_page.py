@@ -20,6 +20,7 @@ ROLE_OF = {
     "refuse_need": "lead", "serve_need": "lead",
     "ask_derogation": "buyer", "withdraw_derogation": "buyer", "sign_for_security": "officer",
     "sign_for_data": "privacy",
+    "confirm_statement": "buyer", "open_statement": "buyer", "decide_dispute": "buyer", "dispute_finding": "stranger",
     "links_to_read": "lawyer", "withdraw_requirement": "lawyer", "freeze": "buyer",
 }  # fmt: skip
 PAGES = [
@@ -27,7 +28,7 @@ PAGES = [
     if name not in {
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
-        "requirement_needs",
+        "requirement_needs", "statement_file",
     }
 ]  # fmt: skip
 

@@ -86,6 +86,13 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "sign_for_security": (NOBODY, NOBODY),
     "sign_for_data": (NOBODY, NOBODY),
     "withdraw_derogation": (NOBODY, NOBODY),
+    "proofs": (EVERYONE, SAFE_ONLY),
+    "statement": ((404, 200, 200, 200, 200), SAFE_ONLY),  # a draft is the members'
+    "statement_file": ((404, 200, 200, 200, 200), SAFE_ONLY),
+    "dispute_finding": ((404, 404, 404, 404, 200), (404, 404, 404, 404, 400)),
+    "confirm_statement": (NOBODY, NOBODY),  # buyers of the alliance: tests/pages/test_proofs.py
+    "open_statement": (NOBODY, NOBODY),
+    "decide_dispute": (NOBODY, NOBODY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -93,6 +100,7 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
 }
+STATEMENT_PAGES = ("statement", "statement_file", "confirm_statement", "open_statement")
 DEROGATION_PAGES = ("derogation", "sign_for_security", "sign_for_data", "withdraw_derogation")
 # The referent has no second factor and this is not the demonstration: these pages only are open to her.
 OPEN_WITHOUT = {
@@ -137,6 +145,9 @@ def address(site, name: str) -> str:
         "decision": {"code": site.decision.code},
         "check": {"code": site.check.code},
         **{name: {"code": site.derogation.code} for name in DEROGATION_PAGES},
+        **{name: {"code": site.statement.code} for name in STATEMENT_PAGES},
+        "dispute_finding": {"code": site.statement.code, "check": site.undisputed},
+        "decide_dispute": {"code": site.statement.code, "check": site.disputed},
     }
     return reverse(name, kwargs=given.get(name))
 

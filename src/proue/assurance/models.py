@@ -174,6 +174,7 @@ class Dispute(ScopedRow):
     opened_by = models.UUIDField(null=True)
     opened_at = models.DateTimeField()
     answer = models.CharField(max_length=1000, blank=True)
+    corrected = models.CharField(max_length=16, blank=True)  # of a lifted finding: the verdict that it becomes
     decided_by = models.UUIDField(null=True)
     decided_at = models.DateTimeField(null=True)
 
@@ -186,6 +187,11 @@ class Dispute(ScopedRow):
             models.CheckConstraint(
                 condition=Q(state=DisputeState.OPEN) | (Q(decided_at__isnull=False) & ~Q(answer="")),
                 name="decided_dispute_says_why_and_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=DisputeState.LIFTED, corrected__in=[one.value for one in Verdict])
+                | (~Q(state=DisputeState.LIFTED) & Q(corrected="")),
+                name="lifted_dispute_says_what_the_finding_becomes",
             ),
         ]
 

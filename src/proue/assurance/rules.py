@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import ClassVar
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import day_of, midnight
 from proue.kernel.refusal import Refusal
+from proue.kernel.verdict import Verdict
 
 # Who a gate may ask: nothing that is measured, so that a route never depends on last month.
 GATE_MAY_READ = frozenset({"p", "c", "ref", "now"})
@@ -39,6 +41,8 @@ class Reason(StrEnum):
     ERROR = "error"  # types that do not meet
     NOT_BOOLEAN = "not_boolean"
     ENDED = "ended"  # the commitment that bound the machine binds it no more
+    INTERVAL = "interval"  # kept at one end of what was measured, and not at the other
+    DECIDED = "decided"  # a named person corrected it, and said why
 
 
 class DerogationState(StrEnum):
@@ -136,7 +140,55 @@ class NotFromHere(Refusal):
 
 
 class MonthNotOver(Refusal):
+    """Its measures are not final yet: a named person confirms what will not move."""
+
     code: ClassVar[str] = "statement.month_not_over"
+
+
+class NothingAgreed(Refusal):
+    """The commitment bound nobody in that month."""
+
+    code: ClassVar[str] = "statement.nothing_agreed"
+
+
+class DisputeStillOpen(Refusal):
+    code: ClassVar[str] = "statement.dispute_open"
+
+
+class AlreadyDisputed(Refusal):
+    code: ClassVar[str] = "finding.already_disputed"
+
+
+class WordsNeeded(Refusal):
+    """A dispute says why, and a decision too."""
+
+    code: ClassVar[str] = "finding.words_needed"
+
+
+class NoCorrection(Refusal):
+    """Lifting says what the finding becomes: another verdict, and never « dérogé », which two people sign elsewhere."""
+
+    code: ClassVar[str] = "finding.no_correction"
+
+
+class UnknownIndicator(Refusal):
+    code: ClassVar[str] = "indicator.unknown"
+
+
+class MeasuredHere(Refusal):
+    """What the gateway counts, nobody declares."""
+
+    code: ClassVar[str] = "indicator.measured_here"
+
+
+class BadIndicator(Refusal):
+    """A value of another shape than the dictionary's."""
+
+    code: ClassVar[str] = "indicator.bad_value"
+
+
+class BadMonth(Refusal):
+    code: ClassVar[str] = "month.unreadable"
 
 
 class SameSigner(Refusal):
@@ -246,3 +298,48 @@ def after(verb: str, state: StatementState) -> StatementState:
         return TRANSITIONS[verb][state]
     except KeyError:
         raise NotFromHere(verb=verb, state=state) from None
+
+
+MAX_WORDS = 1_000  # of a dispute, and of its answer
+
+
+def words(said: str) -> str:
+    kept = " ".join(said.split())
+    if not kept or len(kept) > MAX_WORDS:
+        raise WordsNeeded(longest=MAX_WORDS)
+    return kept
+
+
+def correction(verdict: str, before: str) -> Verdict:
+    """What a lifted finding becomes."""
+    try:
+        found = Verdict(verdict)
+    except ValueError:
+        raise NoCorrection(value=verdict) from None
+    if found is Verdict.DEROGATED or found.value == before:
+        raise NoCorrection(value=verdict)
+    return found
+
+
+def month_of(said: str) -> date:
+    """« 2026-10 » → its first day."""
+    try:
+        year, month = said.split("-")
+        return date(int(year), int(month), 1)
+    except ValueError:
+        raise BadMonth(value=said[:20]) from None
+
+
+def statement_code(commitment: str, month: date) -> str:
+    return f"PV-{commitment}-{month:%Y-%m}"
+
+
+MAX_FINDING_CODE = 80
+
+
+def finding_code(statement: str, check: str) -> str:
+    """PV-AC-2026-01-2026-10/CK-EX-SLA-001-a would be two parts of an address: a dot keeps it one."""
+    code = f"{statement}.{check.removeprefix('CK-')}"
+    if len(code) <= MAX_FINDING_CODE:
+        return code
+    return f"{code[: MAX_FINDING_CODE - 9]}~{sha256(code.encode()).hexdigest()[:8]}"

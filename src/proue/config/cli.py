@@ -251,6 +251,21 @@ def check_eval(path: Path, as_json: bool, expression: str) -> None:
     click.echo(json.dumps(told(found), ensure_ascii=False) if as_json else as_text(found))
 
 
+@check.command("run")
+@click.option("--month", required=True, help="YYYY-MM.")
+@click.option("--commitment", default="", help="Code of one commitment; all of them without it.")
+def check_run(month: str, commitment: str) -> None:
+    """Evaluate the contract's checks over a month, and write its statement."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.months import run
+        from proue.kernel.clock import utc_now
+
+        for line in run(month, commitment, at=utc_now()):
+            click.echo(line)
+
+
 @cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:

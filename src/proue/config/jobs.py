@@ -7,7 +7,7 @@ from importlib import import_module
 import procrastinate
 from django.conf import settings
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "serving")
+ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "assurance", "serving")
 
 STALLED_AFTER_S = 30  # a living worker beats every 10 s
 logger = logging.getLogger(__name__)

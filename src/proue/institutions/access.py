@@ -92,7 +92,8 @@ def actor_of(person: Person | None, at: datetime) -> Actor:
         cursor.execute("SELECT * FROM institutions_ties(%s, %s)", [person.pk, at])
         ties = tuple(_tie(row) for row in cursor.fetchall())
     scopes = {PUBLIC, person.scope_id} | {tie.scope_id for tie in ties}
-    if any(tie.status for tie in ties):
+    # Whoever holds a role in the whole alliance reads what every member reads.
+    if any(tie.status or tie.scope_id == ALLIANCE for tie in ties):
         scopes.add(MEMBERS)
     return Actor(person_id=person.pk, scopes=frozenset(scopes), ties=ties, name=person.name)
 

@@ -183,9 +183,34 @@ SENTENCES: Mapping[str, Promise] = {
         "Le cas no {number} ne donne pas ce qu’il annonce. Corrigez l’expression ou le cas, puis recommencez."
     ),
     "check.not_from_here": _("L’état de ce contrôle ne permet pas cette action. Rechargez la page pour le voir."),
-    "statement.not_from_here": _("L’état de ce constat ne permet pas cette action. Rechargez la page pour le voir."),
+    "statement.not_from_here": _(
+        "L’état de ce constat ne permet pas cette action. Rechargez la page pour voir où il en est."
+    ),
     "statement.month_not_over": _(
-        "Ce mois n’est pas fini : son constat se dresse après sa dernière nuit, heure de Paris."
+        "Les mesures de ce mois peuvent encore changer : un constat se confirme à partir du quatrième jour du mois "
+        "suivant, quand elles sont définitives."
+    ),
+    "statement.nothing_agreed": _(
+        "L’engagement {commitment} ne liait personne en {month} : il n’y a rien à constater."
+    ),
+    "statement.dispute_open": _(
+        "Un constat de ce mois est contesté et attend une décision. Tranchez-le, puis confirmez le mois."
+    ),
+    "finding.already_disputed": _(
+        "Ce constat est déjà contesté et attend une décision. Lisez la contestation avant d’en ajouter une."
+    ),
+    "finding.words_needed": _(
+        "Dites en quelques phrases pourquoi, en {longest} signes au plus : vos mots restent au constat."
+    ),
+    "finding.no_correction": _(
+        "Corriger un constat, c’est dire ce qu’il devient : un autre verdict que celui qui est contesté. "
+        "Une dérogation se demande et se signe à part."
+    ),
+    "indicator.unknown": _("« {name} » n’est pas une mesure que les contrôles lisent. Choisissez-en une de la liste."),
+    "indicator.measured_here": _("« {name} » est compté par la passerelle : personne ne le déclare à sa place."),
+    "indicator.bad_value": _("La valeur de « {name} » n’est pas de la forme attendue. Corrigez-la, puis recommencez."),
+    "month.unreadable": _(
+        "« {value} » n’est pas un mois passé ou en cours : écrivez l’année et le mois, comme 2026-10."
     ),
     "derogation.same_signer": _(
         "Deux personnes signent une dérogation : vous avez déjà signé celle-ci dans l’autre rôle."

@@ -8,7 +8,7 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
-from proue.assurance.rules import CheckState, DerogationState
+from proue.assurance.rules import CheckState, DerogationState, DisputeState, StatementState
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.kernel.verdict import Verdict
@@ -186,6 +186,19 @@ REASONS = {
     "error": gettext_lazy("une valeur n’est pas de la forme attendue"),
     "not_boolean": gettext_lazy("l’expression ne répond pas par oui ou par non"),
     "ended": gettext_lazy("l’engagement n’est plus en vigueur"),
+    "interval": gettext_lazy("tenu à un bout de l’intervalle mesuré, pas à l’autre"),
+    "decided": gettext_lazy("corrigé par une personne, après contestation"),
+}
+STATEMENT_STATES: Mapping[str, Promise] = {
+    StatementState.DRAFTED: gettext_lazy("en projet"),
+    StatementState.DISPUTED: gettext_lazy("contesté"),
+    StatementState.CONFIRMED: gettext_lazy("confirmé"),
+    StatementState.OPENED: gettext_lazy("ouvert à tous"),
+}
+DISPUTE_STATES: Mapping[str, Promise] = {
+    DisputeState.OPEN: gettext_lazy("attend une décision"),
+    DisputeState.UPHELD: gettext_lazy("le constat est maintenu"),
+    DisputeState.LIFTED: gettext_lazy("le constat est corrigé"),
 }
 
 THEMES: Mapping[str, Promise] = {
@@ -333,4 +346,6 @@ WORDS: Mapping[str, Mapping[str, Promise]] = {
     "reason": REASONS,
     "check_state": CHECK_STATES,
     "derogation_state": DEROGATION_STATES,
+    "statement_state": STATEMENT_STATES,
+    "dispute_state": DISPUTE_STATES,
 }

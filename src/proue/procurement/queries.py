@@ -102,6 +102,12 @@ def once_bound(endpoints: Mapping[UUID, tuple[UUID, str]], at: datetime) -> dict
     return found
 
 
+def between(first: date, end: date) -> list[Commitment]:
+    """Those that bind some day from `first` to the one before `end`, by code. What ended early had days too."""
+    rows = Commitment.objects.filter(starts_on__lt=end).filter(Q(ends_on__isnull=True) | Q(ends_on__gt=first))
+    return list(rows.select_related("provider").order_by("code"))
+
+
 def next_turn(at: datetime) -> datetime | None:
     """The first midnight of Paris after `at` at which a commitment starts or ends by its dates."""
     today = day_of(at)

@@ -104,6 +104,15 @@ def confirm(link: Link) -> bool:
     return bool(Link.objects.filter(pk=link.pk, state=LinkState.SUSPECT).update(state=LinkState.VALID))
 
 
+def widen(codes: Sequence[str], *, scope_id: UUID) -> int:
+    """Open every version of these objects to a wider scope, with the links that leave them. Whoever calls this records
+    why. Returns how many versions."""
+    with transaction.atomic(using=database()):
+        rows = Entity.objects.filter(code__in=list(codes))
+        Link.objects.filter(source__in=rows).update(scope_id=scope_id)
+        return rows.update(scope_id=scope_id)
+
+
 def latest(object_id: UUID) -> Entity | None:
     return Entity.objects.filter(object_id=object_id).order_by("-version").first()
 

@@ -161,6 +161,20 @@ def attributes_said(provider_ids: Iterable[UUID]) -> list[Attribute]:
     return list(rows.order_by("provider", F("endpoint").asc(nulls_first=True), "name"))
 
 
+def attributes_as_of(provider_id: UUID, at: datetime, *, declared_by: datetime) -> list[Attribute]:
+    """What was said of an instant, by `declared_by`: the last word of each subject and name, replaced since or not.
+    The provider's before its endpoints'."""
+    rows = Attribute.objects.filter(provider_id=provider_id, valid_from__lte=at, declared_at__lte=declared_by)
+    last = rows.order_by("endpoint", "name", "-declared_at", "-id").distinct("endpoint", "name")
+    return sorted(last.select_related("endpoint"), key=lambda row: (row.endpoint_id is not None, row.name))
+
+
+def sizes(endpoints: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(model, endpoint) → size class, of models active or not."""
+    rows = Model.objects.filter(endpoint__code__in=set(endpoints))
+    return {(name, endpoint): size for name, endpoint, size in rows.values_list("name", "endpoint__code", "size_class")}
+
+
 def attribute_in_force(provider_id: UUID, endpoint_id: UUID | None, name: str) -> Attribute | None:
     """Of that very subject, nothing overlaid."""
     subject = Q(endpoint__isnull=True) if endpoint_id is None else Q(endpoint_id=endpoint_id)

@@ -77,6 +77,7 @@ class Migration(migrations.Migration):
                 ('opened_by', models.UUIDField(null=True)),
                 ('opened_at', models.DateTimeField()),
                 ('answer', models.CharField(blank=True, max_length=1000)),
+                ('corrected', models.CharField(blank=True, max_length=16)),
                 ('decided_by', models.UUIDField(null=True)),
                 ('decided_at', models.DateTimeField(null=True)),
                 ('scope', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='store.scope')),
@@ -158,6 +159,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='dispute',
             constraint=models.CheckConstraint(condition=models.Q(('state', 'open'), models.Q(('decided_at__isnull', False), models.Q(('answer', ''), _negated=True)), _connector='OR'), name='decided_dispute_says_why_and_when'),
+        ),
+        migrations.AddConstraint(
+            model_name='dispute',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('corrected__in', ['conforming', 'non_conforming', 'undetermined', 'not_applicable', 'derogated']), ('state', 'lifted')), models.Q(models.Q(('state', 'lifted'), _negated=True), ('corrected', '')), _connector='OR'), name='lifted_dispute_says_what_the_finding_becomes'),
         ),
         migrations.AddConstraint(
             model_name='indicator',

@@ -1,5 +1,6 @@
 """What templates need and Django has not: icons, figures, words, the other language's address."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -21,6 +22,7 @@ from proue.store.links import Lineage
 from proue.supply.rules import Standing
 
 register = template.Library()
+PUNCTUATION = re.compile(r" ([;:?!])(?=\s|$)")
 # Strokes on a 24-unit square, drawn with the colour of the text.
 ICONS = {
     "mark": '<path d="M2.5 9.5c7 .6 13-1.4 19-6-2 5.4-5 9.6-8.5 13"/><path d="M2 16.5c2.5 0 2.5 1.6 5 1.6s2.5-1.6 5-1.6 2.5 1.6 5 1.6 2.5-1.6 5-1.6"/>',  # noqa: E501
@@ -170,6 +172,15 @@ def day(value: date | datetime | None) -> str:
 @register.filter
 def moment(value: datetime | None) -> str:
     return figures.moment(value) if value else ""
+
+
+@register.filter
+def typeset(text: str) -> str:
+    """Words that people or catalogues wrote with plain spaces, as French sets them."""
+    if language_code() != "fr":
+        return text
+    kept = text.replace("« ", "«\u00a0").replace(" »", "\u00a0»")
+    return PUNCTUATION.sub("\u00a0\\1", kept)
 
 
 @register.filter
