@@ -262,6 +262,43 @@ def test_the_tab_forgets_when_someone_else_sits_down(browser, proue_up):
         expect(one.page.locator(".exchange")).to_have_count(0)
 
 
+def test_signing_out_in_another_tab_ends_the_assistant_here(browser, proue_up):
+    """What a member's tab may read ends with the session, in every tab and at once."""
+    with tab(browser, proue_up.url) as one:
+        one.sign_in(STUDENT).go("/assistant/")
+        ask(one, "Combien de jours de télétravail par semaine ?")
+        other = one.page.context.new_page()
+        other.goto(f"{proue_up.url}/assistant/")
+        other.get_by_role("button", name="Se déconnecter").first.click()
+        expect(one.page.locator("#said")).to_contain_text("Votre session a expiré")
+        expect(one.page.locator(".exchange .cited")).to_have_count(0)
+        one.page.fill("#id_question", "Et les congés ?")
+        one.page.click("#send")
+        one.page.wait_for_timeout(500)
+        expect(one.page.locator(".exchange .cited")).to_have_count(0)
+        expect(one.page.locator("#id_question")).to_have_value("Et les congés ?")
+
+
+def test_a_stopped_answer_is_remembered_with_its_mark_and_a_new_conversation_forgets(browser, proue_up):
+    with tab(browser, proue_up.url) as one:
+        one.go("/assistant/")
+        ask(one)
+        one.page.reload()
+        expect(one.page.locator(".exchange")).to_have_count(1)
+        one.page.get_by_role("button", name="Nouvelle conversation").click()
+        expect(one.page.locator(".exchange")).to_have_count(0)
+        one.page.reload()
+        expect(one.page.locator(".exchange")).to_have_count(0)
+
+
+def test_a_member_asks_what_is_nobody_s_secret_as_a_visitor_would(browser, proue_up):
+    with tab(browser, proue_up.url) as one:
+        one.sign_in(STUDENT).go("/assistant/")
+        one.page.get_by_text("rien de personnel").first.click()
+        ask(one, "Combien de jours de télétravail par semaine aux Deux-Rives ?")
+        assert "télétravail" not in " ".join(one.page.locator(".sources a").all_inner_texts()).lower()
+
+
 def test_a_key_made_in_the_browser_opens_the_gateway(browser, proue_up):
     """Create, copy, call with the real client, revoke, be refused."""
     from openai import AuthenticationError, OpenAI

@@ -16,8 +16,11 @@ from django.urls import reverse
 
 from proue.kernel.clock import utc_now
 from proue.knowledge.models import Document
+from proue.portal.assistant import gateway as asking
 from proue.store.access import system
+from proue.store.rules import PUBLIC
 from proue.supply.models import ApiKey, Use
+from proue.wire.token import Session, token_key, verify
 
 
 def text_of(answer) -> str:
@@ -284,7 +287,8 @@ def test_where_a_question_goes_is_said_before_it_is_sent(site):
     assert "Elle ira chez Proue (cette instance), France, sous droit français" in page
     data = json.loads(re.search(r'id="page-data" type="application/json">(.+?)</script>', page, re.DOTALL)[1])
     where = data["where"]["proue-citations"]
-    assert set(where) == {"internal", "personal", "sensitive", "restricted"}, "never below the use's own class"
+    # Below the use's own class there is only what is asked as a visitor would.
+    assert set(where) == {"public", "internal", "personal", "sensitive", "restricted"}
     assert where["sensitive"]["open"]
     assert not where["restricted"]["open"]
     assert "rien ne partira" in where["restricted"]["said"]
@@ -369,18 +373,14 @@ def test_no_question(site):
     assert "Écrivez votre question." in answer.content.decode()
 
 
-def test_a_session_is_signed_for_its_person(site):
-    from django.conf import settings
-
-    from proue.wire.token import Session, token_key, verify
-
+def test_a_session_is_signed_for_its_person(site, settings):
     given = site.client("student").post(reverse("assistant_session"))
     assert "no-store" in given.headers["Cache-Control"]
     body = given.json()
     now = utc_now().timestamp()
     session = verify(token_key(settings.SECRET_KEY, Session), body["token"], Session, now=now)
     assert session.use == "assistant-deux-rives"
-    assert now + 800 < body["expires_at"] == session.expires_at
+    assert now + 200 < body["expires_at"] == session.expires_at
     visitor = verify(
         token_key(settings.SECRET_KEY, Session),
         site.client().post(reverse("assistant_session")).json()["token"], Session, now=now,
@@ -433,3 +433,27 @@ class _Handler(BaseHTTPRequestHandler):
 
 def lowered(headers) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+def test_a_member_may_ask_what_is_nobody_s_secret_as_a_visitor_would(site, settings):
+    client, key = site.client("student"), token_key(settings.SECRET_KEY, Session)
+    own = verify(key, client.post(reverse("assistant_session")).json()["token"], Session, now=0)
+    told = client.post(reverse("assistant_session"), {"data_class": "public"}).json()
+    public = verify(key, told["token"], Session, now=0)
+    assert (own.use, public.use) == ("assistant-deux-rives", "assistant-public")
+    assert len(own.access_scopes) > 1
+    assert public.access_scopes == (str(PUBLIC),), "no internal document may ground it"
+    assert told["owner"] in client.get(reverse("assistant")).content.decode()
+    page = client.get(reverse("assistant")).content.decode()
+    assert 'data-code="public"' in page
+    assert 'data-code="internal" checked' in page, "the class of their own use stays the first choice"
+    assert 'data-code="internal"' not in site.client().get(reverse("assistant")).content.decode()
+
+
+def test_the_question_before_goes_along_when_it_is_no_more_delicate(site, settings, monkeypatch):
+    asked = []
+    monkeypatch.setattr(asking, "ask", lambda **given: asked.append(given) or ({"choices": []}, "e"))
+    form = {"question": "et en master ?", "data_class": "1", "model": "proue-citations", "before": "Quels droits ?"}
+    for declared, sent in (("0", "Quels droits ?"), ("1", "Quels droits ?"), ("3", ""), ("x", "")):
+        site.client("student").post(reverse("assistant"), {**form, "before_class": declared})
+        assert asked[-1]["before"] == sent, declared

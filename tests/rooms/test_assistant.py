@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import connections
 
 from proue.assistant import actions, answering, queries
-from proue.assistant.rules import NOTHING, Language, NoUse
+from proue.assistant.phrases import NOTHING, Language
+from proue.assistant.rules import NoUse
 from proue.config.demo import world as demo
 from proue.config.prepare import declare_own_engine
 from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
@@ -121,7 +122,7 @@ def test_every_quote_is_a_citation_that_shows_the_same_words(world):
         with scopes([]):
             shown = queries_citation(one.id)
         assert (shown.quote, shown.intact, shown.title) == (one.quote, True, one.title)
-        assert f"«\u00a0{one.quote}\u00a0»" in made.text
+        assert f"«\u00a0{one.shown}\u00a0»" in made.text
 
 
 def queries_citation(id):
@@ -149,6 +150,103 @@ def test_the_whole_list_of_questions(world):
     assert len(misplaced) <= 1, misplaced
 
 
+def test_what_has_no_answer_is_never_quoted(world):
+    lines = (QUESTIONS.parent / "unanswerable.jsonl").read_text(encoding="utf-8").splitlines()
+    quoted = [said["question"] for said in map(json.loads, lines) if asked(said["question"], world).cited]
+    assert quoted == []
+
+
+DEUX_RIVES = "0999901A"
+
+
+LONG = (
+    "Bonjour, je suis étudiante en deuxième année de licence de droit et je travaille à côté, j’ai été malade le jour "
+    "du partiel et mon médecin m’a fait un certificat ; je ne sais pas à qui le donner ni dans quel délai, "
+    "pouvez-vous m’aider ?"
+)
+ANSWERED = (
+    # README.md, README.fr.md, the greeting, the suggestions of the assistant's page
+    ("Quel est le délai pour justifier une absence à un examen ?", "", "trois jours ouvrés", "Haute-Brume"),
+    ("Quel est le délai pour justifier une absence à un examen ?", DEUX_RIVES, "cinq jours ouvrés", "Deux-Rives"),
+    ("délai pour justifier une absence à un examen aux Deux-Rives", "", "cinq jours ouvrés", "Deux-Rives"),
+    ("Comment demander une année de césure ?", "", "30 avril 2026", "Deux-Rives"),
+    ("Comment demander une année de césure aux Deux-Rives ?", "", "30 avril 2026", "Deux-Rives"),
+    ("Est-ce que les boursiers paient la CVEC ?", "", "exonérés de la CVEC", "Deux-Rives"),
+    ("J’ai perdu ma carte d’étudiant, combien coûte le duplicata ?", "", "duplicata coûte 12", "Deux-Rives"),
+    ("Combien de jours de télétravail par semaine ?", DEUX_RIVES, "Deux jours fixes", "Deux-Rives"),
+    ("Puis-je saisir des données d’étudiants dans une IA générative ?", DEUX_RIVES, "", "Deux-Rives"),
+    # the words that the abstention recommends
+    ("bourse", "", "bourse", "Haute-Brume"),
+    ("bourses", "", "bourse", "Haute-Brume"),
+    ("boursse", "", "bourse", "Haute-Brume"),
+    ("inscription", "", "inscription", ""),
+    ("stage", "", "stage", "Deux-Rives"),
+    # as people write
+    ("coment sinscrire en licence", "", "licence", ""),
+    ("j'ai rater mon exam", "", "absence", "Haute-Brume"),
+    ("jai raté mon examen", "", "absence", "Haute-Brume"),
+    ("Peut on redoubler sa L1 ?", "", "redoublement est de droit", "Deux-Rives"),
+    ("quest ce que la cvec", "", "CVEC", "Deux-Rives"),
+    ("Mon fils est malade, ai-je droit à un congé ?", DEUX_RIVES, "enfant malade", "Deux-Rives"),
+    (
+        LONG,
+        "",
+        "jours ouvrés",
+        "",
+    ),
+    ("How can I get a scholarship?", "", "bourse", "Haute-Brume"),
+    ("How do I take a gap year?", "", "césure", "Deux-Rives"),
+    ("What is the deadline to justify an absence at an exam?", "", "trois jours ouvrés", "Haute-Brume"),
+    ("I lost my student card, how much is a new one?", "", "duplicata coûte 12", "Deux-Rives"),
+    # tables keep their headings
+    ("C'est combien les droits en master aux Deux-Rives ?", "", "| Master | 254 € |", "Deux-Rives"),
+    ("plafond remboursement hotel à Paris en mission", DEUX_RIVES, "| Paris | 140 € |", "Deux-Rives"),
+)
+
+
+def test_the_words_that_answer_are_quoted(world):
+    """One world for all of them: (question, institution of who asks, words quoted, institution quoted first)."""
+    homes = {one.uai: one.scope_id for one in institutions()}
+    wrong = []
+    for question, home, words, institution in ANSWERED:
+        readable = [PUBLIC, *([MEMBERS, homes[home]] if home else [])]
+        made = asked(question, world, access_scopes=readable, data_class=DataClass.INTERNAL, home=home)
+        quotes = " ".join(one.quote.replace("\u00a0", " ").replace("\u202f", " ") for one in made.cited)
+        plain = "**" not in made.text and "|" not in made.text
+        if not (made.cited and words in quotes and institution in made.cited[0].institution and plain):
+            wrong.append((question, made.text))
+    assert wrong == []
+
+
+def test_a_rule_of_somewhere_else_is_said_to_be(world):
+    made = asked("duplicata de carte à Haute-Brume ?", world)
+    assert made.text.startswith(
+        "Je n’ai rien trouvé sur ce point dans les documents de l’établissement que vous nommez"
+    )
+    several = asked("Quel est le délai pour justifier une absence à un examen ?", world)
+    assert "Université de Haute-Brume\u00a0:\n\n«" in several.text
+    assert "Université des Deux-Rives\u00a0:\n\n«" in several.text
+
+
+def test_an_unknown_institution_is_said_to_be_unknown(world):
+    made = asked("Université de Strasbourg : date limite ?", world)
+    assert made.text.startswith("Je n’ai aucun document de l’établissement «\u00a0Université de Strasbourg\u00a0»")
+
+
+def test_an_abstention_offers_the_closest_documents_and_the_search(world):
+    made = asked("télétravail", world)
+    assert made.cited == ()
+    assert f"]({settings.PUBLIC_URL}/communs/deux-rives-stages-conventions/)" in made.text
+    assert f"]({settings.PUBLIC_URL}/communs/?q=t%C3%A9l%C3%A9travail)" in made.text
+
+
+def test_distress_is_never_searched_and_names_the_health_service(world):
+    made = asked("Je veux mourir", world)
+    assert "3114" in made.text
+    assert made.cited == ()
+    assert f"{settings.PUBLIC_URL}/communs/iles-sante-etudiante/" in made.text
+
+
 def citation(one):
     return Citation.objects.select_related("document").get(pk=one.id)
 
@@ -168,7 +266,7 @@ def citation(one):
 def test_what_the_commons_do_not_hold_is_said_plainly(world, question):
     made = asked(question, world)
     assert made.cited == ()
-    assert made.text == NOTHING[Language.FRENCH]
+    assert made.text.startswith(NOTHING[Language.FRENCH])
     with system("demo"):
         assert not Citation.objects.exists()
 
@@ -177,7 +275,7 @@ def test_internal_notes_are_quoted_to_their_institution_only(world):
     question = "Combien de jours de télétravail par semaine pour un agent aux Deux-Rives ?"
     homes = {one.uai: one.scope_id for one in institutions()}
     inside = asked(question, world, access_scopes=[PUBLIC, homes["0999901A"]], data_class=DataClass.INTERNAL)
-    assert "**Deux jours fixes** par semaine" in inside.text
+    assert "Deux jours fixes par semaine" in inside.text
     for readable, data_class in (
         ([PUBLIC], DataClass.INTERNAL),
         ([PUBLIC, homes["0999902B"]], DataClass.INTERNAL),
@@ -201,7 +299,7 @@ def test_a_greeting_is_greeted_without_asking_the_database(world):
 
 def test_an_english_question_is_framed_in_english(world):
     made = asked("What is the price of the parking for a student (élève) at Val-Clair?", world)
-    assert re.match("Here is what|I found no answer", made.text)
+    assert re.match("Here (is|are) the closest passage|I found no(thing| answer)", made.text)
 
 
 def test_a_lost_connection_is_replaced(world):

@@ -112,6 +112,11 @@ def test_there_are_sixty_questions_and_eight_without_an_answer():
     assert len({asked["question"] for asked in QUESTIONS}) == len(QUESTIONS)
 
 
+def test_sixty_more_have_no_answer():
+    lines = (DEMO / "unanswerable.jsonl").read_text("utf-8").splitlines()
+    assert len({json.loads(line)["question"] for line in lines}) == len(lines) >= 60
+
+
 @pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: asked["question"][:40])
 def test_an_expected_document_exists_and_is_open_to_who_asks(asked):
     assert set(asked) == {"question", "expected", "audience"}

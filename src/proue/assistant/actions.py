@@ -12,6 +12,7 @@ from proue.assistant.rules import NoUse
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
+from proue.store.rules import PUBLIC
 from proue.wire.seal import derive
 from proue.wire.token import SESSION_SECONDS, Session, sign, token_key
 
@@ -35,14 +36,19 @@ class AssistantSession:
         return f"AssistantSession({self.use_code})"  # never the token
 
 
-def open_session(*, actor: Actor, at: datetime) -> AssistantSession:
-    """Nothing is kept: neither the session (the token is its own proof) nor, in this version, the conversation.
+def open_session(*, actor: Actor, at: datetime, public: bool = False) -> AssistantSession:
+    """`public`: what a member asks is nobody's secret, and is asked as a visitor would, without internal documents.
+
+    Nothing is kept: neither the session (the token is its own proof) nor, in this version, the conversation.
 
     Not a fact of the ledger either: what is asked with it is counted as Usage by the gateway. Raises NoUse.
     """
     use = queries.use_for(actor)
     if use is None:
         raise NoUse
+    scopes = actor.scopes
+    if public and (beside := queries.public_use_beside(use)) is not None:
+        use, scopes = beside, frozenset({PUBLIC})
     if use.data_class > DataClass.PUBLIC:
         actor.require(Right.USE_ASSISTANT, use.institution_id)
     expires_at = at.astimezone(UTC) + timedelta(seconds=SESSION_SECONDS)
@@ -50,7 +56,7 @@ def open_session(*, actor: Actor, at: datetime) -> AssistantSession:
         use=use.code,
         person=pseudonym(actor.person_id),
         ceiling=use.ceiling,
-        access_scopes=tuple(sorted(str(scope) for scope in actor.scopes)[:MAX_SCOPES]),
+        access_scopes=tuple(sorted(str(scope) for scope in scopes)[:MAX_SCOPES]),
         expires_at=expires_at.timestamp(),
     )
     return AssistantSession(

@@ -19,7 +19,8 @@ from django.db import DatabaseError
 
 from proue.assistant import rules
 from proue.assistant.answering import answer
-from proue.assistant.rules import Answer, Cited, Language
+from proue.assistant.phrases import Language
+from proue.assistant.rules import Answer, Cited
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
@@ -253,6 +254,7 @@ def _citation(one: Cited) -> dict[str, Any]:
         "url": one.url,
         "title": one.title,
         "quote": one.quote,
+        "shown": one.shown,  # the same words as the content has them, without Markdown
         "institution": one.institution,
         "section": one.heading,
         "date": rules.day_in_words(one.day, Language.FRENCH) if one.day else None,

@@ -1,7 +1,8 @@
 from typing import TYPE_CHECKING
 
 from proue.institutions.access import Actor
-from proue.supply.queries import OfferedModel, assistant_use_for, offered_models
+from proue.kernel.dataclass import DataClass
+from proue.supply.queries import OfferedModel, assistant_use_for, offered_models, public_assistant_use
 
 if TYPE_CHECKING:
     from proue.supply.models import Use
@@ -12,6 +13,11 @@ EVERY_MODEL = "*"
 def use_for(actor: Actor) -> "Use | None":
     """The use under which this person asks the assistant."""
     return assistant_use_for(actor)
+
+
+def public_use_beside(use: "Use") -> "Use | None":
+    """For a member whose question holds nothing personal: the public use, when theirs is another."""
+    return public_assistant_use() if use.data_class > DataClass.PUBLIC else None
 
 
 def models_of(use: "Use") -> tuple[str, ...]:

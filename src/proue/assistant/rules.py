@@ -3,6 +3,7 @@
 Nothing here writes a fact of its own: between the frame's few words, every character comes from a passage, unchanged.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,21 @@ from datetime import date
 from enum import StrEnum
 from typing import Protocol
 
+from proue.assistant import phrases, topics
+from proue.assistant.glossary import is_english_term
+from proue.assistant.phrases import NBSP, Language
+from proue.assistant.topics import Subject
 from proue.kernel.refusal import Refusal
 
-NBSP = "\u00a0"
 MAX_QUOTES = 4
 QUOTE_CHARACTERS = 420  # a quote is extended up to this, never cut inside a sentence to fit
 LONGEST_QUOTE = 900  # a passage
+ANNOUNCED_CHARACTERS = 560  # of a list, from the sentence that announces it to the item that answers
 ANOTHER_DOCUMENT = 0.72  # share of the best hit's score from which another passage is worth quoting
-SAME_DOCUMENT = 0.8
+SAME_DOCUMENT = 0.84
+ANOTHER_INSTITUTION = 0.62  # whose rule may be the asker's
+AT_HOME = 0.55  # the same, for the first text of the asker's institution
+MAX_CLOSEST = 3  # documents offered when none answers
 AS_COVERING = 0.7  # and share of the best hit's coverage
 FIRST_CHARACTERS, OTHER_CHARACTERS = 260, 120  # a shorter quote is filled with its neighbours
 NEIGHBOUR = 0.55  # share of the best sentence's worth from which its neighbour is quoted with it
@@ -28,11 +36,6 @@ COVERAGE: Mapping[int, float] = {1: 0.6, 2: 0.34, 3: 0.3}
 EVIDENCE_ALONE = 3.0  # and a single telling word must be rare: « CNIL » is, « temps » is not
 
 Lexemes = Callable[[str], Collection[str]]
-
-
-class Language(StrEnum):
-    FRENCH = "fr"
-    ENGLISH = "en"
 
 
 class NoQuestion(Refusal):
@@ -175,39 +178,67 @@ def _without(text: str, start: int, end: int, edges: str | None) -> tuple[int, i
 class Wanted(StrEnum):
     """What kind of answer the question calls for: a unit that holds one is worth more."""
 
+    DAYS = "days"
+    DELAY = "delay"
+    PRICE = "price"
     FIGURE = "figure"
     DATE = "date"
     PLACE = "place"
     STEPS = "steps"
 
 
+def _any(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
 ASKS: Mapping[Wanted, re.Pattern[str]] = {
-    Wanted.FIGURE: re.compile(
-        r"\b(combien|montant|prix|tarif|co[uû]te?|taux|nombre|plafond|loyer|amende|dur[ée]e|d[ée]lai|pay[ée]|"
-        r"how (much|many))\b",
-        re.IGNORECASE,
+    Wanted.DAYS: _any(r"\b(combien de jours|how many days|nombre de jours)\b"),
+    Wanted.DELAY: _any(
+        r"\b(d[ée]lais?|combien (de (temps|semaines|mois)|d.(ann[ée]es|heures))|dur[ée]e|deadline|how long|"
+        r"how many (weeks|months|years|hours))\b"
     ),
-    Wanted.DATE: re.compile(
-        r"\b(quand|dates?|jusqu|avant quel|[àa] partir de quand|d[ée]lai|calendrier|horaires?|heures?|when|deadline)",
-        re.IGNORECASE,
+    Wanted.PRICE: _any(
+        r"\b(montant|prix|tarifs?|co[uû]t\w*|loyer|amende|c.est combien|frais|combien\b.*\bpa[iy]\w+|"
+        r"how much|price|cost|fees?)\b"
     ),
-    Wanted.PLACE: re.compile(r"\b(o[uù]|qui|contact\w*|adresse|bureau|guichet|who|where)\b", re.IGNORECASE),
-    Wanted.STEPS: re.compile(r"\b(comment|quelles? pi[èe]ces|[ée]tapes?|d[ée]marches?|how)\b", re.IGNORECASE),
+    Wanted.FIGURE: _any(r"\b(combien|taux|nombre|plafond|how many)\b"),
+    Wanted.DATE: _any(
+        r"\b(quand|dates?|jusqu|avant quel|[àa] partir de quand|calendrier|horaires?|heures?|when|deadline)"
+    ),
+    Wanted.PLACE: _any(r"\b(o[uù]|qui|contact\w*|adresse|bureau|guichet|who|where)\b"),
+    Wanted.STEPS: _any(r"\b(comment|coment|quelles? pi[èe]ces|[ée]tapes?|d[ée]marches?|how (do|can|to|should))\b"),
 }
 MONTHS = "janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre"
+NUMBERS = (
+    "deux|trois|quatre|cinq|six|sept|huit|neuf|dix|onze|douze|quinze|vingt|trente|quarante|cinquante|soixante|"
+    "cent|mille"
+)
 HOLDS: Mapping[Wanted, re.Pattern[str]] = {
-    Wanted.FIGURE: re.compile(
-        r"\d|\b(gratuit\w*|une?|deux|trois|quatre|cinq|six|sept|huit|dix|quinze|vingt|trente|aucun\w*)\b", re.IGNORECASE
+    Wanted.DAYS: _any(rf"(\d|\b(une?|{NUMBERS}))\W{{0,5}}\s*jours?\b"),
+    Wanted.DELAY: _any(
+        rf"(\d|\b(une?|{NUMBERS}))\W{{0,5}}\s*(jours?|semaines?|mois|ans?|années?|heures?|h|minutes|semestres?)\b"
     ),
-    Wanted.DATE: re.compile(
-        rf"\b\d{{1,2}}(er)?\s+({MONTHS})\b|\b\d{{1,2}}\s*h\b|\bjours?\b|\bsemaines?\b|\bmois\b", re.IGNORECASE
+    Wanted.PRICE: _any(r"\d\s*€|\beuros?\b|\bgratuit"),
+    Wanted.FIGURE: _any(rf"(?<![\d-])\d{{1,3}}(?!\d)|\b({NUMBERS}|aucun\w*)\b"),
+    Wanted.DATE: _any(
+        rf"\b\d{{1,2}}(er)?\s+({MONTHS})\b|\b\d{{1,2}}\s*h\b|\b(au|de|en|avant|mi-|jusqu\S+) ?({MONTHS})\b"
     ),
-    Wanted.PLACE: re.compile(r"@|\b(salle|bâtiment|guichet|bureau|service|accueil)\b", re.IGNORECASE),
-    Wanted.STEPS: re.compile(
-        r"\b(demande|dépos|saisi|transm|remplis|joign|prenez|adress|fourni|présent)", re.IGNORECASE
+    Wanted.PLACE: _any(r"@|\b(salle|bâtiment|guichet|bureau|service|accueil)\b"),
+    Wanted.STEPS: _any(
+        r"\b(dépos\w+|saisiss\w+|transme\w+|remplis\w*|joign\w+|prenez|adress\w+|fourni\w+|se fait|est faite|à faire|"
+        r"en ligne|formulaire|le dossier comprend|guichet)"
     ),
 }
-HOLDING = 1.35
+# What a unit that holds it is worth more. A figure asked for is seldom anywhere else than in its own sentence.
+HOLDING: Mapping[Wanted, float] = {
+    Wanted.DAYS: 2.4,
+    Wanted.DELAY: 2.4,
+    Wanted.PRICE: 2.4,
+    Wanted.FIGURE: 1.35,
+    Wanted.DATE: 1.8,
+    Wanted.PLACE: 1.35,
+    Wanted.STEPS: 1.5,
+}
 LEANING = re.compile(
     r"(?:Il|Elle|Ils|Elles|Ce|Cet|Cette|Ces|Cela|Celui-ci|Celle-ci|Ceux-ci|Dans ce cas|À défaut|Sinon|"
     r"Toutefois|Cependant|Ensuite|Puis)\b"
@@ -215,15 +246,28 @@ LEANING = re.compile(
 
 
 def wanted(question: str) -> frozenset[Wanted]:
-    return frozenset(kind for kind, asks in ASKS.items() if asks.search(question))
+    kinds = frozenset(kind for kind, asks in ASKS.items() if asks.search(question))
+    return (
+        kinds - {Wanted.FIGURE} if kinds & {Wanted.DAYS, Wanted.DELAY, Wanted.PRICE} else kinds
+    )  # days or euros, not any figure
 
 
-def worth(text: str, unit: Unit, weights: Mapping[str, float], kinds: Collection[Wanted], lexemes: Lexemes) -> float:
-    """How much of the question the unit holds: the weights of its lexemes, less for long-windedness."""
+def worth(
+    text: str,
+    unit: Unit,
+    weights: Mapping[str, float],
+    kinds: Collection[Wanted],
+    lexemes: Lexemes,
+    floor: float = 0.15,
+) -> float:
+    """How much of the question the unit holds: the weights of its lexemes, less for long-windedness.
+
+    What is asked for is worth `floor` by itself: the passage's titles may have said the rest.
+    """
     words = text[unit.start : unit.end]
     found = sum(weights.get(lexeme, 0.0) for lexeme in set(lexemes(words)))
-    holding = sum(1 for kind in kinds if HOLDS[kind].search(words))
-    return (found + 0.15 * holding) * HOLDING**holding / (1 + len(words) / 900)
+    holding = [HOLDING[kind] for kind in kinds if HOLDS[kind].search(words)]
+    return (found + floor * len(holding)) * math.prod(holding) / (1 + len(words) / 900)
 
 
 def quote_span(
@@ -233,6 +277,7 @@ def quote_span(
     lexemes: Lexemes,
     *,
     at_least: int = 0,
+    floor: float = 0.15,
 ) -> tuple[int, int]:
     """The best sentence of a passage with those of its neighbours that belong to it, up to `at_least` characters.
 
@@ -241,11 +286,32 @@ def quote_span(
     parts = units(text)
     if not parts:
         return 0, 0
-    worths = [worth(text, unit, weights, kinds, lexemes) for unit in parts]
+    worths = [worth(text, unit, weights, kinds, lexemes, floor) for unit in parts]
     best = max(range(len(parts)), key=lambda at: (worths[at], -at))
     first, last = _with_neighbours(text, parts, worths, best)
-    first, last = _filled(parts, worths, first, last, at_least)
-    return parts[first].start, parts[last].end
+    first, last = _filled(text, parts, worths, first, last, at_least)
+    return _with_table(text, parts[first : last + 1])
+
+
+def _with_table(text: str, quoted: Sequence[Unit]) -> tuple[int, int]:
+    """A row says nothing without its headings: the whole table is quoted, which a passage always bounds."""
+    start, end = quoted[0].start, quoted[-1].end
+    rows = [unit for unit in quoted if unit.kind is Kind.ROW]
+    if not rows:
+        return start, end
+    lines = [(first, last, _kind_of(text[first:last]) is Kind.ROW) for first, last in _lines(text)]
+    at = next(place for place, line in enumerate(lines) if line[0] <= rows[0].start < line[1])
+    top = bottom = at
+    while top > 0 and lines[top - 1][2]:
+        top -= 1
+    while bottom + 1 < len(lines) and lines[bottom + 1][2]:
+        bottom += 1
+    first, last = min(start, lines[top][0]), max(end, lines[bottom][1])
+    return (
+        _trimmed(text, first, last)
+        if last - first <= LONGEST_QUOTE
+        else _trimmed(text, lines[top][0], lines[bottom][1])
+    )
 
 
 def _with_neighbours(text: str, parts: Sequence[Unit], worths: Sequence[float], best: int) -> tuple[int, int]:
@@ -266,13 +332,31 @@ def _with_neighbours(text: str, parts: Sequence[Unit], worths: Sequence[float], 
             low, high = min(first, at), max(last, at)
             if parts[high].end - parts[low].start <= QUOTE_CHARACTERS:
                 first, last, grown = low, high, True
-    return first, last
+    return _announced(text, parts, first, best), last
 
 
-def _filled(parts: Sequence[Unit], worths: Sequence[float], first: int, last: int, at_least: int) -> tuple[int, int]:
+def _announced(text: str, parts: Sequence[Unit], first: int, best: int) -> int:
+    """A quote does not begin inside a list: with what announces it, or after it when the list is not the answer."""
+    at = first
+    while at > 0 and parts[at].kind is Kind.ITEM:
+        at -= 1
+    if at == first or not _announces(text, parts[at]):
+        return first
+    if parts[best].end - parts[at].start <= ANNOUNCED_CHARACTERS:
+        leans = at > 0 and _leans(text, parts, at)
+        return at - 1 if leans and parts[best].end - parts[at - 1].start <= LONGEST_QUOTE else at
+    while parts[first].kind is Kind.ITEM and first < best:
+        first += 1
+    return first
+
+
+def _filled(
+    text: str, parts: Sequence[Unit], worths: Sequence[float], first: int, last: int, at_least: int
+) -> tuple[int, int]:
     """Sentences around a short quote: the answer to a question is often beside the words of the question."""
     while parts[last].end - parts[first].start < at_least:
         beside = [at for at in (last + 1, first - 1) if 0 <= at < len(parts) and parts[at].kind is Kind.SENTENCE]
+        beside = [at for at in beside if at < first or not _announces(text, parts[at])]  # no list is left hanging
         fitting = [
             at
             for at in beside
@@ -309,6 +393,8 @@ class Scored(Protocol):
     @property
     def document_id(self) -> object: ...
     @property
+    def uai(self) -> str: ...
+    @property
     def score(self) -> float: ...
     @property
     def coverage(self) -> float: ...
@@ -318,32 +404,87 @@ class Scored(Protocol):
     def matched(self) -> Sequence[str]: ...
 
 
-def answers(hit: Scored) -> bool:
-    """Enough of the question is in this passage to be worth showing."""
+def answers(hit: Scored, subject: Subject | None = None) -> bool:
+    """Enough of the question is in this passage to be worth showing, the rarest word of its subject above all."""
     if not hit.matched:
         return False
+    if subject is not None:
+        if topics.wholly(subject, hit.matched):
+            return True
+        if not topics.on_subject(subject, hit.matched):
+            return False
+        if subject.tells_a_story:
+            return True
     if len(hit.matched) == 1 and hit.evidence < EVIDENCE_ALONE:
         return False
     return hit.coverage >= COVERAGE[min(len(hit.matched), max(COVERAGE))]
 
 
-def chosen(hits: Sequence[Scored]) -> list[int]:
-    """Which hits to quote, by their places, best first: the best, and those that come close to it."""
+def chosen(hits: Sequence[Scored], subject: Subject | None = None, home: str = "") -> list[int]:
+    """Which hits to quote, by their places, best first: the best, and those that come close to it.
+
+    The asker's own institution comes first, and needs not come as close.
+    """
     kept: list[int] = []
     for at, hit in enumerate(hits):
-        if not answers(hit):
+        if not answers(hit, subject):
             continue
         if kept:
             best = hits[kept[0]]
             same = any(hits[one].document_id == hit.document_id for one in kept)
-            if hit.score < best.score * (SAME_DOCUMENT if same else ANOTHER_DOCUMENT):
-                continue
-            if hit.coverage < best.coverage * AS_COVERING:
+            own = bool(home) and hit.uai == home and all(hits[one].uai != home for one in kept)
+            share = AT_HOME if own else SAME_DOCUMENT if same else ANOTHER_DOCUMENT
+            if subject is not None and hit.uai not in {hits[one].uai for one in kept}:
+                share = min(share, ANOTHER_INSTITUTION)
+            if hit.score < best.score * share or hit.coverage < best.coverage * AS_COVERING:
                 continue
         kept.append(at)
         if len(kept) == MAX_QUOTES:
             break
-    return kept
+    return sorted(kept, key=lambda one: bool(home) and hits[one].uai != home)
+
+
+STRONG = frozenset({Wanted.DAYS, Wanted.DELAY, Wanted.PRICE, Wanted.FIGURE, Wanted.DATE, Wanted.STEPS})
+HOLDS_IT, HOLDS_STEPS = 1.5, 1.3  # what a passage is worth more, whose quote holds what is asked for
+
+
+def holds(quote: str, kinds: Collection[Wanted]) -> bool:
+    """Whether the quote has the delay, the price, the date or the steps that the question asks for."""
+    return any(HOLDS[kind].search(quote) for kind in kinds if kind in STRONG)
+
+
+SHAPE_SHARE = 0.3  # what a word of the question's shape counts, against one of its subject
+
+
+def aptness(
+    subject: Subject,
+    hit: Scored,
+    *,
+    quoted: Collection[str],
+    title: Collection[str],
+    kinds: Collection[Wanted],
+    quote: str,
+) -> float:
+    """What the search's score is multiplied by: of a question's words its subject counts, in the quote above all."""
+    holding = HOLDS_IT if holds(quote, set(kinds) - {Wanted.STEPS}) else HOLDS_STEPS if holds(quote, kinds) else 1.0
+    counted = {**{one: SHAPE_SHARE * weight for one, weight in subject.shape.items()}, **subject.known}
+    total = sum(counted.values())
+    if not total:
+        return holding
+    passage = sum(weight for one, weight in counted.items() if one in hit.matched)
+    said = sum(weight for one, weight in counted.items() if one in quoted)
+    telling = min(passage / hit.evidence, 1.0) if hit.evidence else 0.0
+    titled = sum(weight for one, weight in counted.items() if one in title)
+    return telling * (0.25 + (0.25 * passage + 0.35 * said + 0.15 * titled) / total) * holding
+
+
+def closest(hits: Sequence[Scored], subject: Subject) -> list[int]:
+    """One hit a document, of those that hold a word of the subject: what to read when nothing answers."""
+    seen: dict[object, int] = {}
+    for at, hit in enumerate(hits):
+        if set(hit.matched) & subject.known.keys():
+            seen.setdefault(hit.document_id, at)
+    return list(seen.values())[:MAX_CLOSEST]
 
 
 # --- Framing -----------------------------------------------------------------------------------------------------
@@ -357,20 +498,15 @@ FRENCH_WORDS = _words(
     "d pour dans sur au aux avec il elle on nous vous peut faut ai combien ce cette si pas"
 )
 WORD = re.compile(r"[^\W\d_]+")
-GREETING = re.compile(
-    r"\W*(bonjour|bonsoir|salut|coucou|hello|hi|hey|merci( beaucoup)?|thanks?( you)?|au revoir|test)\W*", re.IGNORECASE
-)
 
 
 def language_of(question: str) -> Language:
     words = [word.lower() for word in WORD.findall(question)]
     english = sum(word in ENGLISH_WORDS for word in words)
     french = sum(word in FRENCH_WORDS for word in words)
-    return Language.ENGLISH if english > french else Language.FRENCH
-
-
-def is_greeting(question: str) -> bool:
-    return GREETING.fullmatch(question) is not None
+    if english > french or (not french and is_english_term(question)):
+        return Language.ENGLISH
+    return Language.FRENCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +522,10 @@ class Cited:
     day: date | None
     licence: str
 
+    @property
+    def shown(self) -> str:
+        return shown(self.quote)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -396,41 +536,6 @@ class Answer:
     spans: tuple[tuple[int, int], ...] = ()
 
 
-OPENING = {
-    Language.FRENCH: "Voici ce que disent les documents des communs.",
-    Language.ENGLISH: "Here is what the documents of the commons say, quoted in their own language.",
-}
-OPENING_ONE = {
-    Language.FRENCH: "Voici ce que dit le document des communs qui répond le mieux.",
-    Language.ENGLISH: "Here is what the best matching document of the commons says, quoted in its own language.",
-}
-NOTHING = {
-    Language.FRENCH: (
-        "Je n’ai pas trouvé de réponse à cette question dans les communs que vous pouvez lire.\n\n"
-        "Je ne réponds qu’en citant des documents, et je préfère ne rien citer plutôt que de citer à côté. "
-        "Reformulez avec les mots de votre établissement (« inscription », « bourse », « convention de stage »…), "
-        "précisez de quel établissement il s’agit, ou demandez à votre service de scolarité, "
-        "à votre bibliothèque ou au référent Proue de votre établissement."
-    ),
-    Language.ENGLISH: (
-        "I found no answer to this question in the commons that you may read.\n\n"
-        "I only answer by quoting documents, and I would rather quote nothing than quote beside the point. "
-        "The documents are in French: try French words (“inscription”, “bourse”, “convention de stage”…), "
-        "name the institution, or ask your registrar’s office, your library or your institution’s Proue contact."
-    ),
-}
-HELLO = {
-    Language.FRENCH: (
-        "Bonjour. Je réponds aux questions sur la vie universitaire en citant les documents des communs, "
-        "avec leurs sources. Posez-moi une question entière, par exemple : "
-        "« Combien de temps ai-je pour justifier une absence à un examen ? »"
-    ),
-    Language.ENGLISH: (
-        "Hello. I answer questions about university life by quoting the documents of the commons, with their sources. "
-        "The documents are in French. Ask a whole question, for instance: "
-        "“Combien de temps ai-je pour justifier une absence à un examen ?”"
-    ),
-}
 FRENCH_MONTHS = MONTHS.split("|")
 ENGLISH_MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -456,15 +561,55 @@ def source_line(cited: Cited, language: Language) -> str:
     return ", ".join(parts)
 
 
-def frame(cited: Sequence[Cited], language: Language) -> Answer:
-    """The whole answer. A quote's characters are those of its passage."""
+MARKED = re.compile(r"\*\*([^*\n]+)\*\*")
+
+
+def shown(quote: str) -> str:
+    """The quote as people read it: its words untouched, without the marks of Markdown; a table's cells named."""
+    lines: list[str] = []
+    heads: list[str] | None = None
+    for line in quote.split("\n"):
+        if not line.lstrip().startswith("|"):
+            heads = None
+            if line.strip():
+                lines.append(re.sub(r"^(\s*)[-*•]\s+", r"\1– ", line))
+        elif RULE_ROW.fullmatch(line):
+            continue
+        elif heads is None:
+            heads = _cells(line)
+        else:
+            named = zip(heads, _cells(line), strict=False)
+            lines.append(" · ".join(f"{head}{NBSP}: {cell}" if head else cell for head, cell in named if cell))
+    return MARKED.sub(r"\1", "\n".join(lines))
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A document to read when none answers."""
+
+    title: str
+    institution: str
+    url: str
+
+
+def frame(cited: Sequence[Cited], language: Language, *, preface: str = "") -> Answer:
+    """The whole answer. A quote's words are those of its passage."""
     if not cited:
-        return Answer(NOTHING[language])
-    parts = [(OPENING_ONE if len(cited) == 1 else OPENING)[language]]
+        return nothing([], language)
+    opening = preface or (phrases.OPENING_ONE if len(cited) == 1 else phrases.OPENING)[language]
+    several = len({one.institution for one in cited}) > 1
+    parts = [f"{opening} {phrases.SEVERAL[language]}" if several else opening]
     at = len(parts[0])
     spans = []
     for number, one in enumerate(cited, 1):
-        said = f"«{NBSP}{one.quote}{NBSP}» [{number}]"
+        if several:
+            parts.append(f"{one.institution}{NBSP}:")
+            at += 2 + len(parts[-1])
+        said = f"«{NBSP}{one.shown}{NBSP}» [{number}]"
         at += 2
         spans.append((at, at + len(said)))
         parts.append(f"{said}\n{source_line(one, language)}")
@@ -472,6 +617,17 @@ def frame(cited: Sequence[Cited], language: Language) -> Answer:
     sources = [f"[{number}] {one.title}, {one.institution}{NBSP}: {one.url}" for number, one in enumerate(cited, 1)]
     parts.append("\n".join(["Sources", *sources]))
     return Answer("\n\n".join(parts), tuple(cited), tuple(spans))
+
+
+def nothing(near: Sequence[Near], language: Language, *, stranger: str = "", search_url: str = "") -> Answer:
+    """No quote: what is missing, and where to go on."""
+    parts = [phrases.NO_DOCUMENT_OF[language].format(name=stranger) if stranger else phrases.NOTHING[language]]
+    if near:
+        links = [f"- [{one.title}]({one.url}), {one.institution}" for one in near]
+        parts.append("\n\n".join([phrases.CLOSEST[language], "\n".join(links)]))
+    if search_url:
+        parts.append(f"[{phrases.SEARCH[language]}]({search_url})")
+    return Answer("\n\n".join(parts))
 
 
 # --- Streaming and counting --------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "gateway.demonstration": Sentence(
         503,
-        "Ce monde de démonstration a des mots de passe publics : il ne répond que sur sa propre machine.",
+        "Ce monde de démonstration a des mots de passe publics : il ne répond que sur sa propre machine.",
         "This demonstration world has public passwords: it answers on its own machine only.",
     ),
     "request.malformed": Sentence(

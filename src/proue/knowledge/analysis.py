@@ -7,11 +7,12 @@ as stemming first (recall@10 0.811 against 0.805), and the same words with and w
 import re
 import threading
 import unicodedata
+from collections.abc import Mapping
 from functools import lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-VERSION = 1  # of the analysis: an index built by another one is rebuilt
+VERSION = 2  # of the analysis: an index built by another one is rebuilt
 LONGEST_WORD = 60
 SHORTEST_CORRECTED = 5  # letters: below, one changed letter makes another word
 
@@ -24,17 +25,36 @@ STOP_WORDS = frozenset(
     ont ou par pas pour qu que quel quelle quelles quels qui s sa sans se sera serai seraient serais serait seras serez
     seriez serions serons seront ses si soi soient sois soit sommes son sont soyez soyons suis sur t ta te tes toi ton
     tu un une vos votre vous y etaient etais etait etant etiez etions ete etee etees etes
+    jai jy cest nest quest quil quelle quon lon ya svp stp
     """.split()  # noqa: SIM905 - a list a word a line would be two pages
 )
 # Words of a question that say little of its subject. They count a little: pages of questions and answers repeat them.
 WEAK_WORDS = """
-    combien comment quand quoi quel ou pourquoi est faut peut puis doit dois peux veux voudrais fait faire avoir etre ca
-    plus g
+    combien comment coment quand quoi quel ou pourquoi est faut peut puis doit dois peux veux voudrais
+    fait faire avoir etre ca plus g
 """
 WEAK = 0.2
 
 # Without its accent a feminine participle escapes the stemmer (« refusee »): we take it to the masculine first.
 FEMININE = re.compile(r"(?<=[a-z]{3})ees?\b")
+
+# Lexemes that the stemmer leaves apart and that people use for one another: members → the head of the family.
+FAMILIES: Mapping[str, str] = {
+    member: head
+    for head, members in {
+        "justifi": "justif",
+        "absenc": "absent",
+        "exam": "examen",
+        "inscript": "inscrir inscrit inscriv inscriron inscris",
+        "reinscript": "reinscrir reinscrit reinscriv",
+        "pai": "paient pay payent",
+        "licenc": "l1 l2 l3",
+        "master": "m1 m2",
+    }.items()
+    for member in members.split()
+}
+# Letters that an apostrophe parts from the word, when somebody types without it: « sinscrire », « quest ».
+ELIDED = re.compile(r"(?:qu|[cdjlmnst])(?=[aehiouy])")
 
 _held = threading.local()  # an analyser is not shared between threads
 
@@ -60,7 +80,13 @@ def lexemes(text: str) -> list[str]:
     words, stems = _analysers()
     # Decomposed accents and ligatures (« ﬁ ») would cut words in two.
     said = " ".join(words.analyze(unicodedata.normalize("NFKC", text)))
-    return list(stems.analyze(FEMININE.sub("e", said)))
+    return [FAMILIES.get(stem, stem) for stem in stems.analyze(FEMININE.sub("e", said))]
+
+
+def without_elision(lexeme: str) -> str:
+    """The lexeme of « inscrire » for that of « sinscrire »; the same when nothing is glued to it."""
+    bare = ELIDED.sub("", lexeme, count=1) if ELIDED.match(lexeme) else lexeme
+    return FAMILIES.get(bare, bare)
 
 
 @lru_cache(maxsize=1)

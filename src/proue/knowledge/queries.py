@@ -66,6 +66,8 @@ class Found:
     hits: tuple[Hit, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()  # lexemes that no document holds
+    named: frozenset[str] = frozenset()  # the UAI codes of the institutions that the question names
+    names: frozenset[str] = frozenset()  # and the lexemes that name them
 
 
 def search(
@@ -119,8 +121,12 @@ def find(
             only=dataset_id,
         )
     ]
-    hits = _scored(_allowed(ids, scope_ids, data_class, dataset_id), asked, question, home)
-    return Found(tuple(_spread(hits, min(k, MAX_RESULTS), per_document)), asked.weights, asked.unknown)
+    rows = _allowed(ids, scope_ids, data_class, dataset_id)
+    names = {row["uai"]: analysis.telling_name(row["institution"]) for row in rows}
+    named = {uai: name for uai, name in names.items() if name and name <= asked.weights.keys()}
+    hits = _scored(rows, asked, question, home, named)
+    kept = tuple(_spread(hits, min(k, MAX_RESULTS), per_document))
+    return Found(kept, asked.weights, asked.unknown, frozenset(named), frozenset().union(*named.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,9 @@ class _Asked:
             share = analysis.WEAK if lexeme in analysis.weak_lexemes() else 1.0
             held = sum(index.document_frequency(searcher, lexeme) for searcher in searchers)
             looked_for = lexeme
+            if not held and (bare := analysis.without_elision(lexeme)) != lexeme:
+                held = sum(index.document_frequency(searcher, bare) for searcher in searchers)
+                looked_for = bare if held else lexeme
             if not held and lexeme.isalpha() and len(lexeme) >= analysis.SHORTEST_CORRECTED:
                 held, looked_for = _corrected(lexeme, searchers)
                 share *= CORRECTED if held else 1.0
@@ -230,7 +239,13 @@ HOME = 1.15  # the asker's own institution, at equal merit
 NOT_NAMED = 0.4  # a text of another institution than the one that the question names
 
 
-def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, home: str) -> list[Hit]:
+def _scored(
+    rows: Iterable[Mapping[str, Any]],
+    asked: _Asked,
+    question: str,
+    home: str,
+    named: Mapping[str, frozenset[str]],
+) -> list[Hit]:
     """One BM25 for all candidates: idf over all their scopes, lengths against their mean, then the titles' likeness.
 
     An institution named in the question chooses among texts; its name is then no part of what the text must say.
@@ -239,9 +254,7 @@ def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, hom
     if not held:
         return []
     mean = sum(length for _, _, length in held) / len(held)
-    names = {row["uai"]: analysis.telling_name(row["institution"]) for row, _, _ in held}
-    named = {uai for uai, name in names.items() if name and name <= asked.weights.keys()}
-    subject = asked.less(frozenset().union(*(names[uai] for uai in named)))
+    subject = asked.less(frozenset().union(*named.values()))
     if subject.telling:
         hits = [_hit(row, bag, length / mean, subject) for row, bag, length in held]
     else:  # only a name was given: its texts are found, and none of them answers
@@ -249,7 +262,7 @@ def _scored(rows: Iterable[Mapping[str, Any]], asked: _Asked, question: str, hom
         hits = [replace(hit, coverage=0.0, evidence=0.0, matched=()) for hit in hits]
     best = max(hit.score for hit in hits)
     letters = analysis.trigrams(question)
-    hits = [_finished(hit, best, letters, named or {home}, NOT_NAMED if named else 1 / HOME) for hit in hits]
+    hits = [_finished(hit, best, letters, named.keys() or {home}, NOT_NAMED if named else 1 / HOME) for hit in hits]
     # Named, an institution comes first whatever the scores: another's rule, however well it matches, is not the answer.
     return sorted(hits, key=lambda hit: (bool(named) and hit.uai not in named, -hit.score, hit.document_id, hit.start))
 

@@ -25,7 +25,7 @@ RULE = re.compile(r"\|?[ \t]*:?-{3,}.*")
 
 @dataclass(frozen=True, slots=True)
 class Bit:
-    """A run of text: text, bold, code, link, or reference (a numbered link). Links lead to our citations only."""
+    """A run of text: text, bold, code, link, or reference (a numbered link). Links stay among our own texts."""
 
     kind: str
     text: str
@@ -60,12 +60,13 @@ class Links:
     origins: Sequence[str]
 
     def own_path(self, url: str) -> str:
-        """The path of one of our citations, in whatever form it was written; "" for anything else."""
+        """The path of one of our citations or documents, in whatever form it was written; "" for anything else."""
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
         if origin and origin not in self.origins:
             return ""
-        return parts.path if parts.path.startswith("/c/") else ""
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{parts.path}{query}" if parts.path.startswith(("/c/", "/communs/")) else ""
 
 
 NO_LINKS = Links({}, ())

@@ -16,7 +16,7 @@ from proue.wire.seal import derive
 
 SESSION_PREFIX = "st-proue-"
 ASSERTION_PREFIX = "as-proue-"
-SESSION_SECONDS = 900
+SESSION_SECONDS = 300  # the page renews it; a signed-out session renews nothing
 ASSERTION_SECONDS = 60
 MAX_TOKEN_BYTES = 4096
 MAC_BYTES = 32

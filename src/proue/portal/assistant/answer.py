@@ -60,5 +60,5 @@ def _sources(message: Mapping[str, Any], links: Links) -> Iterator[Source]:
         number += 1
         where = " · ".join(str(one[name]) for name in ("institution", "section", "date") if one.get(name))
         quote = str(one.get("quote") or "")
-        already = quote in str(message.get("content") or "")
+        already = str(one.get("shown") or quote) in str(message.get("content") or "")
         yield Source(number, href, str(one.get("title") or href), "" if already else quote, where)

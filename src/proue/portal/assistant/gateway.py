@@ -36,10 +36,11 @@ class NoAnswer(Exception):
 
 
 def ask(
-    *, token: str, model: str, question: str, data_class: DataClass, language: str, request_id: str
+    *, token: str, model: str, question: str, data_class: DataClass, language: str, request_id: str, before: str = ""
 ) -> tuple[dict[str, Any], str]:
     """(the answer's body, the endpoint that gave it). Raises NoAnswer."""
-    body = {"model": model, "messages": [{"role": "user", "content": question}]}
+    said = [one for one in (before, question) if one]
+    body = {"model": model, "messages": [{"role": "user", "content": one} for one in said]}
     request = Request(  # noqa: S310 - our own gateway, by settings
         f"{settings.GATEWAY_URL}/v1/chat/completions",
         data=json.dumps(body).encode(),

@@ -36,6 +36,21 @@ class Grant:
     expires_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Under which use each class is asked: a member's own, and the public one for what is nobody's secret."""
+
+    own: Grant
+    public: Grant | None = None
+
+    def of(self, data_class: DataClass) -> Grant:
+        return self.public if self.public is not None and data_class is DataClass.PUBLIC else self.own
+
+    def classes(self) -> list[DataClass]:
+        lowest = [DataClass.PUBLIC] if self.public is not None else []
+        return [*lowest, *classes_of(self.own)]
+
+
 Routes = Mapping[str, Sequence[Target]]
 
 

@@ -1,5 +1,5 @@
 // The assistant in the browser: a session token, then the same /v1 as any program, streamed. No text of a model
-// ever becomes HTML: every node is made here, and links lead to our own citations only.
+// ever becomes HTML: every node is made here, and links lead to our own citations and documents only.
 "use strict";
 
 const page = document.getElementById("assistant");
@@ -10,6 +10,7 @@ const send = document.getElementById("send");
 const stop = document.getElementById("stop");
 const whole = document.getElementById("whole");
 const said = document.getElementById("said");
+const anew = document.getElementById("anew");
 const tiers = document.getElementById("tiers").dataset;
 const data = JSON.parse(document.getElementById("page-data").textContent);
 const say = page.dataset;
@@ -19,8 +20,9 @@ const HISTORY = 6; // earlier messages sent along to a model that writes
 const MAX_TEXT = 200000;
 const TOKEN_MARGIN_S = 60;
 
-let token = null;
+let tokens = {}; // by whom one asks: "own", or "public" for a member whose question is nobody's secret
 let running = null;
+let gone = false; // the session of this page is over
 
 // ---- what the form says before sending
 
@@ -52,7 +54,8 @@ function ownPath(url) {
   let parsed;
   try { parsed = new URL(url, location.origin); } catch { return ""; }
   const ours = parsed.origin === location.origin || parsed.origin === new URL(say.public).origin;
-  return ours && parsed.pathname.startsWith("/c/") ? say.prefix + parsed.pathname : "";
+  const known = parsed.pathname.startsWith("/c/") || parsed.pathname.startsWith("/communs/");
+  return ours && known ? say.prefix + parsed.pathname + parsed.search : "";
 }
 
 function element(name, text, className) {
@@ -188,7 +191,7 @@ function showEnd(node, result) {
     item.append(link(one.href, one.title || one.href));
     const where = [one.institution, one.section, one.date].filter(Boolean).join(" · ");
     if (where) item.append(" ", element("span", where, "faint"));
-    if (one.quote && !result.text.includes(one.quote)) item.append(element("blockquote", one.quote));
+    if (one.quote && !result.text.includes(one.shown || one.quote)) item.append(element("blockquote", one.quote));
     return item;
   }));
   node.querySelector(".sources").hidden = !result.sources.length;
@@ -220,6 +223,10 @@ function clauseList(clauses) {
   return list.childElementCount ? [list] : [];
 }
 
+function markEnd(node, sentence) {
+  node.querySelector(".said").append(element("p", sentence, "faint"));
+}
+
 function showTrouble(node, sentence, again, clauses = []) {
   node.querySelector(".waiting").hidden = true;
   const notice = node.querySelector(".notice");
@@ -232,15 +239,23 @@ function showTrouble(node, sentence, again, clauses = []) {
 
 // ---- asking
 
-async function sessionToken() {
-  if (token && token.expires_at - TOKEN_MARGIN_S > Date.now() / 1000) return token.token;
+class Expired extends Error {}
+
+async function sessionToken(declared) {
+  const kind = data.public && declared === "public" ? "public" : "own";
+  const held = tokens[kind];
+  if (held && held.expires_at - TOKEN_MARGIN_S > Date.now() / 1000) return held.token;
   const answer = await fetch(say.session, {
     method: "POST",
     headers: { "X-CSRFToken": form.querySelector("[name=csrfmiddlewaretoken]").value },
+    body: new URLSearchParams({ data_class: kind === "public" ? "public" : "" }),
   });
+  if (answer.status === 403) throw new Expired(say.expired);
   if (!answer.ok) throw new Error("session");
-  token = await answer.json();
-  return token.token;
+  const made = await answer.json();
+  if (made.owner !== document.body.dataset.owner) throw new Expired(say.expired);
+  tokens[kind] = made;
+  return made.token;
 }
 
 class Refused extends Error {
@@ -253,7 +268,7 @@ class Refused extends Error {
 async function refuse(answer) {
   let error = {};
   try { error = (await answer.json()).error; } catch { /* not the gateway's shape */ }
-  if (answer.status === 401) token = null;
+  if (answer.status === 401) tokens = {};
   throw new Refused(error.message || say.lost, Array.isArray(error.clauses) ? error.clauses : []);
 }
 
@@ -304,13 +319,15 @@ async function readWhole(answer, result) {
   result.impacts = body.usage && body.usage.impacts;
 }
 
-// Only to a model that writes: one that quotes would look for the earlier subject again. And only what was declared at
-// most as delicate as what is asked now: the class of a prompt is the highest of its parts.
+// Only what was declared at most as delicate as what is asked now: the class of a prompt is the highest of its parts.
+// A model that quotes gets the question before, for one that leans on it (« et en master ? »), and no answer.
 function earlier(result) {
   const messages = [];
-  if (!data.writers.includes(result.model)) return messages;
   const least = data.order.indexOf(result.dataClass);
   const fitting = remembered().filter((one) => one.text && data.order.indexOf(one.dataClass) <= least);
+  if (!data.writers.includes(result.model)) {
+    return fitting.slice(-1).map((one) => ({ role: "user", content: one.question }));
+  }
   for (const one of fitting.slice(-HISTORY / 2)) {
     messages.push({ role: "user", content: one.question }, { role: "assistant", content: one.text });
   }
@@ -318,12 +335,14 @@ function earlier(result) {
 }
 
 async function ask(asked) {
-  if (running) return;
+  if (running || gone) return;
   running = new AbortController();
   document.getElementById("suggestions")?.remove();
   showRunning();
   said.textContent = say.asking;
   const node = newExchange(asked);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   const result = { question: asked, text: "", sources: [], model: model(), endpoint: "", dataClass: dataClass() };
   let frame = 0;
   const onText = () => {
@@ -337,7 +356,7 @@ async function ask(asked) {
       credentials: "omit",
       signal: running.signal,
       headers: {
-        "Authorization": `Bearer ${await sessionToken()}`,
+        "Authorization": `Bearer ${await sessionToken(result.dataClass)}`,
         "Content-Type": "application/json",
         "Accept-Language": say.language,
         "x-proue-data-class": result.dataClass,
@@ -360,20 +379,31 @@ async function ask(asked) {
     said.textContent = say.complete;
   } catch (error) {
     showEnd(node, result);
-    if (error.name === "AbortError") {
-      node.querySelector(".said").append(element("p", say.stopped, "faint"));
+    const stopped = error.name === "AbortError";
+    if (result.text && node.isConnected) remember({ ...result, mark: stopped ? say.stopped : say.cut });
+    if (stopped) {
+      markEnd(node, say.stopped);
       said.textContent = say.stopped;
     } else {
-      showTrouble(node, error instanceof Refused ? error.message : say.lost, () => ask(asked), error.clauses);
+      const known = error instanceof Refused || error instanceof Expired;
+      showTrouble(node, known ? error.message : say.lost, () => ask(asked), error.clauses);
+      if (error instanceof Expired) node.querySelector(".notice p").append(" ", link(say.signin, say.signinwords));
     }
   } finally {
     cancelAnimationFrame(frame);
     running = null;
+    anew.hidden = !thread.childElementCount;
     showRunning();
   }
 }
 
 // ---- what this tab remembers
+
+function forget() {
+  try { sessionStorage.removeItem("proue.thread"); } catch { /* no storage */ }
+  thread.replaceChildren();
+  anew.hidden = true;
+}
 
 function remembered() {
   try { return JSON.parse(sessionStorage.getItem("proue.thread")) || []; } catch { return []; }
@@ -402,6 +432,26 @@ question.addEventListener("keydown", (event) => {
 });
 stop.addEventListener("click", () => running && running.abort());
 stop.addEventListener("blur", () => { stop.hidden = !running; });
-for (const result of remembered()) showEnd(newExchange(result.question), result);
+for (const result of remembered()) {
+  const node = newExchange(result.question);
+  showEnd(node, result);
+  if (result.mark) markEnd(node, result.mark);
+}
+anew.hidden = !thread.childElementCount;
+anew.addEventListener("click", () => {
+  if (running) running.abort();
+  forget();
+  question.focus();
+});
+// Somebody signed in or out in another tab: what this one saw goes, and it asks nothing more in an older name.
+addEventListener("storage", (event) => {
+  if (event.key !== "proue.owner" || event.newValue === document.body.dataset.owner) return;
+  gone = true;
+  tokens = {};
+  if (running) running.abort();
+  forget();
+  said.textContent = say.expired;
+  showTrouble(newExchange(say.expired), say.expired, () => location.reload());
+});
 if (thread.childElementCount) document.getElementById("suggestions")?.remove();
 showWhere();

@@ -28,6 +28,8 @@ async function copy(event) {
 
 // What the assistant shows lives in this tab, for one sign-in only.
 const owner = document.body.dataset.owner;
+// Other tabs hear it (assistant.js): what one session saw is not another's.
+try { localStorage.setItem("proue.owner", owner); } catch { /* no storage */ }
 if (sessionStorage.getItem("proue.owner") !== owner) {
   sessionStorage.clear();
   sessionStorage.setItem("proue.owner", owner);
