@@ -61,7 +61,13 @@ def french() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(django_db_setup: None, django_db_blocker: object) -> Iterator[Site]:
+def bought() -> bool:
+    """Whether the world has its contracts; a module that starts from before overrides it."""
+    return True
+
+
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, django_db_blocker: object, bought: bool) -> Iterator[Site]:
     from django.db import connections
 
     from proue.knowledge import index
@@ -70,14 +76,14 @@ def site(django_db_setup: None, django_db_blocker: object) -> Iterator[Site]:
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         try:
-            yield _build()
+            yield _build(bought=bought)
         finally:
             for connection in connections.all(initialized_only=True):
                 connection.close()
             database.clean()
 
 
-def _build() -> Site:
+def _build(*, bought: bool) -> Site:
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
     from proue.config.demo import world
@@ -96,7 +102,7 @@ def _build() -> Site:
     at = utc_now()
     with system("apply"):
         declare_own_engine(at=at)
-    world.settle(at=at)
+    (world.build if bought else world.settle)(at=at)
     site = Site()
     with system("demo"):
         site.people = {role: queries.person_by_email(email) for role, email in PEOPLE.items()}
@@ -114,7 +120,7 @@ def _build() -> Site:
         site.need, site.draft, site.merge = _needs(site.people["teacher"], at)
         _specification(at)
         site.check, site.derogation = _check(site, at)
-        site.statement = _statement(site, at)
+        site.statement = _statement(site, at) if bought else None
         (site.citation,) = knowledge.cite(quotes=[knowledge.Quote(passage.pk, words)], at=at)
     with system("snapshot"):
         publish_snapshot(at=at)
@@ -189,7 +195,7 @@ def _statement(site: Site, at: datetime) -> object:
     from proue.procurement.queries import commitment_by_code
 
     month = month_before(first_of(day_of(at)))
-    given = {"actor": Job(), "commitment": commitment_by_code("AC-2026-01"), "month": month, "at": final_at(month)}
+    given = {"actor": Job(), "commitment": commitment_by_code("AC-2026-02"), "month": month, "at": final_at(month)}
     figures = {
         "availability": Figure(0.9991, "1", 12_000),
         "wh_per_1k_out": Figure(1.23, "W.h", 12_000, 0.4, 4.8),
@@ -198,7 +204,7 @@ def _statement(site: Site, at: datetime) -> object:
     months.invent_month(figures=figures, **given)
     months.draft_statement(**given)
     stranger = actor_of(site.people["stranger"], at)
-    code = f"PV-AC-2026-01-{month:%Y-%m}"
+    code = f"PV-AC-2026-02-{month:%Y-%m}"
     site.disputed, site.undisputed = "CK-EX-SLA-001-a", "CK-EX-SLA-004-a"
     finding = access.finding_for(stranger, code, site.disputed, Right.DISPUTE_FINDINGS)
     statements.dispute_finding(actor=stranger, finding=finding, reason="Nos <b>relevés.", at=at)
@@ -235,10 +241,8 @@ def _spine(at: datetime) -> tuple[object, object]:
 
 def _market(site: Site, at: datetime) -> object:
     """A buyer of the alliance, a provider with its register, and a contract with it."""
-    from proue.institutions import actions as institutions
     from proue.institutions import queries
     from proue.institutions.access import Job
-    from proue.institutions.rules import Role
     from proue.kernel.dataclass import DataClass
     from proue.kernel.paris import day_of, midnight
     from proue.procurement import actions as procurement
@@ -248,9 +252,7 @@ def _market(site: Site, at: datetime) -> object:
     from proue.supply import actions as supply
 
     made, today = {"actor": Job(), "at": at}, day_of(at)
-    buyer = institutions.add_person(email="achats@alliance.example", name="Lou Marchand", password=None, **made)
-    institutions.grant_role(person=buyer, role=Role.BUYER, institution=None, **made)
-    site.people["buyer"] = queries.person_by_email(buyer.email)
+    site.people["buyer"] = queries.person_by_email("achats@alliance.example")
     provider, _ = supply.declare_provider(code="cap-essai", name="Cap <b>", hq_country="FR", **made)
     for code in ("cap-essai-1", "cap-essai-2"):
         given = {"base_url": f"http://127.0.0.1:9/{code}", "country": "FR", "clearance": DataClass.PERSONAL}

@@ -41,19 +41,24 @@ class Reader(HTMLParser):
         self.text: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self._open: list[str] = []
+        self._tags: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         if tag not in {"meta", "link", "input", "br", "hr", "img", "path", "circle", "rect", "line"}:
-            self._open.append(tag)
+            said = tag != "html" and "lang" in dict(attrs)  # what people wrote: theirs, and marked with its language
+            self._open.append("said" if said else tag)
+            self._tags.append(tag)
 
     def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
+        while self._tags:
+            self._open.pop()
+            if self._tags.pop() == tag:
+                return
 
     def handle_data(self, data):
-        if not {"script", "pre", "code", "article", "blockquote"} & set(self._open):
+        if not {"script", "pre", "code", "article", "blockquote", "option", "said"} & set(self._open):
             self.text.append(data)
 
 

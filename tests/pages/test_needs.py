@@ -30,6 +30,12 @@ REQUIREMENTS = {
 NEW = {"audience": "teachers", "theme": "teaching", "sensitivity": "internal", "institution": "0999901A"}
 
 
+@pytest.fixture(scope="module")
+def bought():
+    """These pages start from before the demonstration's contracts."""
+    return False
+
+
 def at(name, code=None, **given):
     return reverse(name, kwargs={"code": code, **given} if code else given)
 

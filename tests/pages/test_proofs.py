@@ -59,7 +59,7 @@ def test_a_draft_is_listed_to_members_and_not_to_visitors(site):
     assert site.statement.code not in text_of(site.client().get(reverse("proofs"), {"format": "csv"}))
     lines = site.client("student").get(reverse("proofs"), {"format": "csv"}).content.decode().splitlines()
     assert lines[1].split(";")[:5] == [
-        site.statement.code, "1", "AC-2026-01", f"{site.statement.month:%Y-%m}", "disputed",
+        site.statement.code, "1", "AC-2026-02", f"{site.statement.month:%Y-%m}", "disputed",
     ]  # fmt: skip
     assert "Aucun constat n’est encore ouvert à tous" in text_of(site.client().get(reverse("proofs")))
 

@@ -3,23 +3,11 @@
 import pytest
 from django.urls import reverse
 
-from proue.config.demo.market import load_demo_market
-from proue.kernel.clock import utc_now
-from proue.serving.actions import publish_snapshot
 from proue.store.access import system
 
 
-@pytest.fixture(scope="module")
-def story(site):
-    """What was bought, on top of the world that every page's test has."""
-    at = utc_now()
-    load_demo_market(at=at)
-    with system("snapshot"):
-        publish_snapshot(at=at)
-
-
 @pytest.fixture
-def demo(story, settings):
+def demo(site, settings):
     settings.DEMO = True
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from proue.assurance.models import Finding, Statement
 from proue.config.demo import incident, market, world
 from proue.config.environment import BadSetting
 from proue.config.prepare import declare_own_engine
@@ -122,3 +123,19 @@ def test_a_second_start_tells_nothing_again(story):
     world.build(at=AT + timedelta(hours=1))
     with system("demo"):
         assert Fact.objects.count() == facts
+
+
+def test_three_months_are_closed_and_one_of_them_has_a_deviation(story):
+    with scopes([]):
+        rows = list(Statement.objects.order_by("code"))
+        assert [row.code for row in rows] == [
+            f"PV-{code}-2026-{month}" for code in ("AC-2026-01", "CV-2026-01") for month in ("08", "09", "10")
+        ]
+        assert {row.state for row in rows} == {"opened"}
+        assert all(row.synthetic for row in rows)
+        broken = Finding.objects.filter(verdict="non_conforming")
+        assert {(one.statement.code, one.check_row.code) for one in broken} == {
+            ("PV-AC-2026-01-2026-09", "CK-EX-SLA-002-a")
+        }
+        found = links.lineage(links.entity_for("PV-AC-2026-01-2026-09"))
+        assert found.of(EntityKind.CONSOLIDATED_NEED), "every figure leads back to a need"

@@ -19,6 +19,7 @@ from proue.kernel.paris import day_of, midnight
 from proue.needs import queries as needs
 from proue.procurement import actions as procurement
 from proue.procurement import queries as commitments
+from proue.procurement.rules import ALL
 from proue.specification import actions as specification
 from proue.specification import queries as specifications
 from proue.specification.rules import SPECIFICATION
@@ -52,7 +53,17 @@ EUROPEAN = {
     "zero_retention_available": True,
     "transfers_outside_eea": [],
     "models": [
-        {"name": SERVED, "format": "safetensors", "klass": "leger", "weights_open": True, "selfhost_allowed": True}
+        {
+            "name": f"{SERVED}-{klass}",
+            "format": "safetensors",
+            "klass": klass,
+            "weights_open": True,
+            "selfhost_allowed": True,
+            "training_summary_url": "https://modeles.example/resume",
+            "copyright_policy_url": "https://modeles.example/droits",
+            "eval_age_days": 90,
+        }
+        for klass in ("leger", "moyen", "grand", "plongement")
     ],
     "auth_protocols": ["oidc", "saml2"],
     "log_retention_days": 200,
@@ -136,6 +147,7 @@ class Agreement:
     title: str
     holder: str
     members: Sequence[str] = ()
+    sensitive: bool = True  # with the clauses of the lot « données sensibles »
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -157,9 +169,12 @@ AGREEMENTS: tuple[Agreement, ...] = (
         "Mutualisation des moteurs de deux universités",
         "moteurs-universites",
         members=("0999901A", "0999902B"),
+        sensitive=False,
         thresholds={"availability_min": 0.98, "error_rate_max": 0.02, "rgaa_rate_min": 0.9},
     ),
-    Agreement("PI-2026-01", "pilot", "Essai d’un fournisseur étranger, données publiques", "grand-large"),
+    Agreement(
+        "PI-2026-01", "pilot", "Essai d’un fournisseur étranger, données publiques", "grand-large", sensitive=False
+    ),
 )
 
 
@@ -267,9 +282,19 @@ def _agree(agreement: Agreement, at: datetime) -> None:
         starts_on=STARTS_ON,
         ends_on=date(STARTS_ON.year + 4, STARTS_ON.month, 1),
         specification=f"{SPECIFICATION}@1",
+        clauses=ALL if agreement.sensitive else _common_clauses(),
         thresholds=agreement.thresholds,
         at=min(midnight(SIGNED_ON), at),
     )
+
+
+def _common_clauses() -> list[str]:
+    """Those of no lot: what every commitment binds to, whatever the data."""
+    return [
+        catalogue.clause_code(row.code, catalogue.document_of(code=row.code, nature=row.nature))
+        for row in specifications.requirements()
+        if not row.lot
+    ]
 
 
 def _declare_visit(at: datetime) -> None:

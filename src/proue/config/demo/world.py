@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
 from proue.config.demo.market import load_demo_market
+from proue.config.demo.months import load_demo_months
 from proue.config.demo.needs import load_demo_needs
 from proue.institutions import actions as institutions
 from proue.institutions import queries
@@ -24,6 +25,7 @@ OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
 def build(*, at: datetime) -> None:
     settle(at=at)
     load_demo_market(at=at)
+    load_demo_months(at=at)
 
 
 def settle(*, at: datetime) -> None:
