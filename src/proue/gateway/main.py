@@ -32,7 +32,7 @@ log = logging.getLogger("proue.gateway")
 
 # Requests leave hardly a cycle: collecting after every 700 objects cost a tenth of the CPU.
 GC_THRESHOLD = (20_000, 20, 50)
-SHIP_AT_END_S = 3.0
+SHIP_AT_END_S = 6.0
 FIRST_SNAPSHOT_S = 1.0  # the port opens at once when the snapshot is there, else after this wait
 WORKER = "--worker"
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0

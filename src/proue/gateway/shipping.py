@@ -134,7 +134,11 @@ class Shipper:
         return None
 
     async def finish(self, seconds: float) -> None:
-        """The last records of a gateway that stops; what does not leave in time waits on disk."""
+        """The last records of a gateway that stops; what does not leave in time waits on disk.
+
+        On a connection of its own: the one that `run` held may have been cut in the middle of a COPY.
+        """
+        await self.disconnect()
         try:
             async with asyncio.timeout(seconds):
                 while await self.step() is not None:
