@@ -62,7 +62,7 @@ def test_the_visit_in_order(browser, proue_up):
         expect(refused).to_contain_text("rien n’a été transmis")
         one.shoot("visit-refused")
         refused.get_by_role("link", name=CLAUSE).first.click()
-        expect(one.page.locator("h1")).to_contain_text("Qualification SecNumCloud")
+        expect(one.page.locator("h1")).to_contain_text(CLAUSE)
         one.page.go_back()
         one.page.locator("#incident").get_by_role("link", name=NEED).first.click()
         expect(one.page.locator("main")).to_contain_text("Ce qu’il est devenu")

@@ -264,7 +264,7 @@ def test_the_visit_of_a_writer_from_a_change_to_the_next_frozen_version(world):
     said = text(frozen)
     assert "La version 2 est gelée." in said
     assert "88 clauses" not in said
-    assert "89 clauses, 89 exigences, 1 contrôles annexés" in said
+    assert "89 clauses, 89 exigences, 2 contrôles annexés" in said
     visitor = read(world.client(), "specification_version", number=2)
     assert "Le service est bien tenu." in visitor
     assert "EX-SOV-001" in visitor

@@ -33,10 +33,13 @@ def test_a_button_leaves_a_job_and_an_unknown_one_leaves_none(site, demo):
     client = site.client()
     for name in ("break", "restore"):
         answer = client.post(reverse("visit_incident"), {"incident": name})
-        assert (answer.status_code, answer.headers["Location"]) == (302, "/visite/?suivre=1#incident")
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/visite/?suivre=6#incident")
     assert client.post(reverse("visit_incident"), {"incident": "drop"}).status_code == 404
     assert sorted(jobs()[known:]) == ["demo.break", "demo.restore"]
-    assert 'http-equiv="refresh"' in client.get(reverse("visit"), {"suivre": "1"}).content.decode()
+    for left, following in (("6", "suivre=5"), ("999", "suivre=5"), ("1", "suivre=0")):
+        assert following in client.get(reverse("visit"), {"suivre": left}).content.decode()
+    for left in ("0", "x", "-1", "²"):
+        assert 'http-equiv="refresh"' not in client.get(reverse("visit"), {"suivre": left}).content.decode()
 
 
 def test_without_a_gateway_it_says_so(site, demo, settings):

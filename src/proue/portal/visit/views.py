@@ -24,6 +24,7 @@ from proue.store.jobs import defer
 # Of the demonstration only, on this machine only (config/up.py refuses anything else).
 VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
 MODEL = "alliance-citations"
+FOLLOWED = 6  # times that the page reloads itself, each 3 s
 INCIDENTS = {"break": "demo.break", "restore": "demo.restore"}
 
 
@@ -61,7 +62,7 @@ def incident(request: ActorRequest) -> HttpResponse:
     if name is None:
         raise NotFound("incident")
     defer(name, lock="demo.incident")
-    return HttpResponseRedirect(reverse("visit") + "?suivre=1#incident")
+    return HttpResponseRedirect(reverse("visit") + f"?suivre={FOLLOWED}#incident")
 
 
 def _only_here() -> None:
@@ -89,6 +90,8 @@ def _context(request: ActorRequest) -> dict[str, Any]:
         "ways": ways,
         "open_ways": sum(way["open"] for way in ways),
         "needs": NEEDS,
-        "following": request.GET.get("suivre") == "1",
+        "following": min(int(left), FOLLOWED)
+        if (left := request.GET.get("suivre", "")).isascii() and left.isdigit()
+        else 0,
         "note": _("La passerelle suit un changement en moins de cinq secondes."),
     }
