@@ -108,7 +108,7 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "policy.gate_closed": Sentence(
         403,
-        "Aucune machine de ce modèle ne peut recevoir ces données pour l’instant, et rien n’a été transmis : {why}",
+        "Aucune machine de ce modèle ne peut recevoir ces données pour l’instant, et rien n’a été transmis : {why}",
         "No machine that serves this model may receive this data for now, and nothing was sent: {why}",
     ),
     "endpoint.none_left": Sentence(
