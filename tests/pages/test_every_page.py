@@ -13,12 +13,22 @@ from proue.config import messages
 from tests.pages.test_matrix import MATRIX, address
 
 PAGE_BYTES = 150_000
-ROLE_OF = {"account_login": "visitor", "people": "stranger"}
+ROLE_OF = {
+    "account_login": "visitor", "people": "stranger", "new_commitment": "buyer", "suspend_commitment": "buyer",
+    "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
+    "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
+    "refuse_need": "lead", "serve_need": "lead",
+    "ask_derogation": "buyer", "withdraw_derogation": "buyer", "sign_for_security": "officer",
+    "sign_for_data": "privacy",
+    "confirm_statement": "buyer", "open_statement": "buyer", "decide_dispute": "buyer", "dispute_finding": "stranger",
+    "links_to_read": "lawyer", "withdraw_requirement": "lawyer", "freeze": "buyer",
+}  # fmt: skip
 PAGES = [
     name for name in MATRIX
     if name not in {
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
-        "mfa_view_recovery_codes", "mfa_generate_recovery_codes",
+        "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
+        "requirement_needs", "statement_file", "visit", "visit_ask", "visit_incident",
     }
 ]  # fmt: skip
 
@@ -31,19 +41,24 @@ class Reader(HTMLParser):
         self.text: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self._open: list[str] = []
+        self._tags: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         if tag not in {"meta", "link", "input", "br", "hr", "img", "path", "circle", "rect", "line"}:
-            self._open.append(tag)
+            said = tag != "html" and "lang" in dict(attrs)  # what people wrote: theirs, and marked with its language
+            self._open.append("said" if said else tag)
+            self._tags.append(tag)
 
     def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
+        while self._tags:
+            self._open.pop()
+            if self._tags.pop() == tag:
+                return
 
     def handle_data(self, data):
-        if not {"script", "pre", "code", "article", "blockquote"} & set(self._open):
+        if not {"script", "pre", "code", "article", "blockquote", "option", "said"} & set(self._open):
             self.text.append(data)
 
 

@@ -12,6 +12,7 @@ from proue.portal.middleware import WITHOUT_SECOND_FACTOR
 ROLES = ("visitor", "student", "teacher", "dpo", "stranger")
 SAFE_ONLY = (405, 405, 405, 405, 405)
 EVERYONE = (200, 200, 200, 200, 200)
+NOBODY = (404, 404, 404, 404, 404)
 TO_SIGN_IN = (302, 302, 302, 302, 302)
 
 # name → statuses of an empty GET and an empty POST, by ROLES. The stranger is another institution's referent.
@@ -40,6 +41,58 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "commons": (EVERYONE, SAFE_ONLY),
     "document": (EVERYONE, SAFE_ONLY),
     "citation": (EVERYONE, SAFE_ONLY),
+    "lineage_index": (EVERYONE, SAFE_ONLY),
+    "lineage": (EVERYONE, SAFE_ONLY),
+    "why": (EVERYONE, SAFE_ONLY),
+    "decisions": (EVERYONE, SAFE_ONLY),
+    "decision": (EVERYONE, SAFE_ONLY),
+    "visit": (NOBODY, SAFE_ONLY),  # in the demonstration only: tests/pages/test_visit.py
+    "visit_ask": (SAFE_ONLY, NOBODY),
+    "visit_incident": (SAFE_ONLY, NOBODY),
+    "market": (EVERYONE, SAFE_ONLY),
+    "commitment": (EVERYONE, SAFE_ONLY),
+    "new_commitment": (NOBODY, NOBODY),  # buyers of the alliance: tests/pages/test_market.py
+    "suspend_commitment": (NOBODY, NOBODY),
+    "resume_commitment": (NOBODY, NOBODY),
+    "end_commitment": (NOBODY, NOBODY),
+    "providers": (EVERYONE, SAFE_ONLY),
+    "provider": (EVERYONE, SAFE_ONLY),
+    "declare_attribute": (NOBODY, NOBODY),
+    "needs": (EVERYONE, SAFE_ONLY),
+    "need": (EVERYONE, SAFE_ONLY),
+    "say_need": ((404, 200, 200, 200, 200), (404, 400, 400, 400, 400)),
+    "gathered_needs": ((404, 200, 200, 200, 200), SAFE_ONLY),
+    "merge_needs": (NOBODY, NOBODY),  # the lead of a group, in test_needs
+    "undo_merge": (NOBODY, NOBODY),
+    "state_need": (NOBODY, NOBODY),
+    "refuse_need": (NOBODY, NOBODY),
+    "serve_need": (NOBODY, NOBODY),
+    "withdraw_need": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
+    "specification": (EVERYONE, SAFE_ONLY),
+    "links_to_read": (NOBODY, NOBODY),
+    "specification_versions": (EVERYONE, SAFE_ONLY),
+    "freeze": (NOBODY, NOBODY),
+    "specification_version": (EVERYONE, SAFE_ONLY),
+    "specification_file": (EVERYONE, SAFE_ONLY),
+    "requirement": (EVERYONE, SAFE_ONLY),
+    "review_requirement": (SAFE_ONLY, NOBODY),
+    "requirement_needs": (SAFE_ONLY, NOBODY),
+    "withdraw_requirement": (NOBODY, NOBODY),
+    "checks": (EVERYONE, SAFE_ONLY),
+    "check": (EVERYONE, (400, 400, 400, 400, 400)),
+    "derogations": (EVERYONE, SAFE_ONLY),
+    "derogation": (EVERYONE, SAFE_ONLY),
+    "ask_derogation": (NOBODY, NOBODY),
+    "sign_for_security": (NOBODY, NOBODY),
+    "sign_for_data": (NOBODY, NOBODY),
+    "withdraw_derogation": (NOBODY, NOBODY),
+    "proofs": (EVERYONE, SAFE_ONLY),
+    "statement": ((404, 200, 200, 200, 200), SAFE_ONLY),  # a draft is the members'
+    "statement_file": ((404, 200, 200, 200, 200), SAFE_ONLY),
+    "dispute_finding": ((404, 404, 404, 404, 200), (404, 404, 404, 404, 400)),
+    "confirm_statement": (NOBODY, NOBODY),  # buyers of the alliance: tests/pages/test_proofs.py
+    "open_statement": (NOBODY, NOBODY),
+    "decide_dispute": (NOBODY, NOBODY),
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
@@ -47,12 +100,16 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
 }
+STATEMENT_PAGES = ("statement", "statement_file", "confirm_statement", "open_statement")
+DEROGATION_PAGES = ("derogation", "sign_for_security", "sign_for_data", "withdraw_derogation")
 # The referent has no second factor and this is not the demonstration: these pages only are open to her.
 OPEN_WITHOUT = {
     "account_home", "account_login", "account_logout", "account_inactive", "account_reauthenticate",
     "account_change_password", "mfa_index", "mfa_activate_totp", "mfa_authenticate", "mfa_reauthenticate",
     "theme", "accessibility", "legal",
 }  # fmt: skip
+
+REQUIREMENT = ("requirement", "review_requirement", "requirement_needs", "withdraw_requirement")
 
 
 def names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
@@ -68,6 +125,29 @@ def address(site, name: str) -> str:
         "document": {"slug": "deux-rives-cesure"},
         "citation": {"id": site.citation.pk},
         "revoke_key": {"id": site.key.pk},
+        "commitment": {"code": site.commitment.code},
+        "suspend_commitment": {"code": site.commitment.code},
+        "resume_commitment": {"code": site.commitment.code},
+        "end_commitment": {"code": site.commitment.code},
+        "provider": {"code": site.commitment.provider.code},
+        "declare_attribute": {"code": site.commitment.provider.code},
+        "need": {"code": "BC-011"},
+        "undo_merge": {"id": site.merge.pk},
+        "state_need": {"code": site.draft.code},
+        "refuse_need": {"code": site.need.code},
+        "serve_need": {"code": "BC-011"},
+        "withdraw_need": {"code": site.need.code},
+        "lineage": {"reference": site.requirement.code},
+        "specification_version": {"number": 1},
+        "specification_file": {"number": 1, "name": "cctp.pdf"},
+        **{one: {"code": "EX-TST-902"} for one in REQUIREMENT},
+        "why": {"endpoint": "proue-extractif", "data_class": "public"},
+        "decision": {"code": site.decision.code},
+        "check": {"code": site.check.code},
+        **{name: {"code": site.derogation.code} for name in DEROGATION_PAGES},
+        **{name: {"code": site.statement.code} for name in STATEMENT_PAGES},
+        "dispute_finding": {"code": site.statement.code, "check": site.undisputed},
+        "decide_dispute": {"code": site.statement.code, "check": site.disputed},
     }
     return reverse(name, kwargs=given.get(name))
 

@@ -1,7 +1,7 @@
 """Small pure parts: figures, Markdown, charts, cells. No database."""
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from django.template import engines
@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Because, Gate
 from proue.portal import figures, words
 from proue.portal.assistant import routes
 from proue.portal.institution.charts import BASE, bars
 from proue.portal.markdown import Links, blocks
-from proue.supply.queries import OfferedModel
+from proue.wire.snapshot import Target
 
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 OURS = Links({1: "/c/one"}, ("https://proue.example",))
 
 
@@ -125,19 +127,16 @@ def test_bars_fill_the_month():
     assert all(bar.height > 0 for bar in bars(date(2026, 11, 1), date(2026, 11, 1), {}))
 
 
-def offered(name: str, endpoint: str, clearance: DataClass, **changes) -> OfferedModel:
+def machine(endpoint: str, clearance: DataClass, **changes) -> Target:
     given = {
-        "provider": "Deux-Rives",
-        "country": "FR",
-        "hq_country": "FR",
-        "generative": True,
-        "internal": False,
-        "size_class": "small",
+        "base_url": "http://127.0.0.1:1/v1",
+        "served_as": "m",
         "operations": ("chat",),
-        "params_total_b": None,
-        "params_active_b": None,
+        "country": "FR",
+        "operator": "Deux-Rives",
+        "hq_country": "FR",
     }
-    return OfferedModel(name=name, endpoint=endpoint, clearance=clearance, **given | changes)
+    return Target(endpoint=endpoint, clearance=clearance, **given | changes)
 
 
 @given(
@@ -145,8 +144,8 @@ def offered(name: str, endpoint: str, clearance: DataClass, **changes) -> Offere
 )
 def test_what_the_page_says_never_goes_above_a_clearance(base, clearances, asked):
     grant = routes.Grant(("*",), base, DataClass.RESTRICTED)
-    table = routes.routes_of([offered("m", f"e{n}", one) for n, one in enumerate(clearances)], grant)
-    target = routes.destination(table, grant, "m", asked)
+    table = routes.routes_of({"m": [machine(f"e{n}", one) for n, one in enumerate(clearances)]}, grant)
+    target = routes.destination(table, grant, "m", asked, at=NOW)
     wanted = max(base, asked)
     assert (target is None) == all(one < wanted for one in clearances)
     assert target is None or target.clearance >= wanted
@@ -154,12 +153,22 @@ def test_what_the_page_says_never_goes_above_a_clearance(base, clearances, asked
 
 def test_models_that_do_not_chat_are_not_offered_to_the_assistant():
     grant = routes.Grant(("a", "b"), DataClass.PUBLIC, DataClass.PUBLIC)
-    models = [
-        offered("a", "x", DataClass.PUBLIC),
-        offered("b", "x", DataClass.PUBLIC, operations=("embeddings",)),
-        offered("c", "x", DataClass.PUBLIC),
-    ]
-    assert list(routes.routes_of(models, grant)) == ["a"]
+    published = {
+        "a": [machine("x", DataClass.PUBLIC)],
+        "b": [machine("x", DataClass.PUBLIC, operations=("embeddings",))],
+        "c": [machine("x", DataClass.PUBLIC)],
+    }
+    assert list(routes.routes_of(published, grant)) == ["a"]
+
+
+def test_the_page_says_closed_when_the_gateway_would():
+    grant = routes.Grant(("*",), DataClass.PUBLIC, DataClass.RESTRICTED)
+    gate = Gate(DataClass.PERSONAL, until=NOW.timestamp() + 1)
+    table = {"m": [machine("x", DataClass.RESTRICTED, gates=(gate,))]}
+    assert routes.destination(table, grant, "m", DataClass.PERSONAL, at=NOW).endpoint == "x"
+    shut = Gate(DataClass.PERSONAL, closed_by=(Because("CK-1", "EX-1", "undetermined", "missing"),))
+    table = {"m": [machine("x", DataClass.RESTRICTED, gates=(shut,))]}
+    assert routes.destination(table, grant, "m", DataClass.PERSONAL, at=NOW) is None
 
 
 @pytest.mark.parametrize(

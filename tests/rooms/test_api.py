@@ -14,8 +14,11 @@ from proue.institutions import actions as institutions
 from proue.institutions.access import Job
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.ids import uuid7
 from proue.metering import actions as metering
+from proue.store import links
 from proue.store.access import system
+from proue.store.rules import PUBLIC, EntityKind
 from proue.supply import actions as supply
 from proue.supply.models import ApiKey
 from proue.wire.token import key_digest
@@ -58,6 +61,8 @@ class World:
                 actor=Job(), code="assistance", institution=self.rives, purpose="p", data_class=DataClass.PUBLIC, at=now
             )
             self.program = supply.create_key(actor=Job(), use=self.use, name="programme", at=now)
+            made = {"kind": EntityKind.REQUIREMENT, "object_id": uuid7(), "code": "EX-1", "title": "une exigence"}
+            self.said, _ = links.put(**made, body={}, scope_id=PUBLIC, at=now)
 
     def someone(self, name, institution, status, role, now):
         person = institutions.add_person(actor=Job(), email=f"{name}@test.example", name=name, password=None, at=now)
@@ -65,6 +70,11 @@ class World:
         if role:
             institutions.grant_role(actor=Job(), person=person, role=role, institution=institution, at=now)
         return person
+
+    def address(self, path: str) -> str:
+        """Of a route, with something real in its holes."""
+        given = {"<uuid:id>": str(self.program.key.pk), "<str:reference>": self.said.code}
+        return "/api/" + re.sub("<[^>]+>", lambda hole: given[hole[0]], path)
 
     def client(self, who=None):
         client = Client(enforce_csrf_checks=True)
@@ -112,6 +122,7 @@ EXPECTED = {
     ("POST", "keys"): (401, 404, 201, 201, 201, 404),
     ("DELETE", "keys/<uuid:id>"): (401, 404, 404, 200, 404, 404),
     ("GET", "usage"): (401, 200, 200, 200, 200, 200),
+    ("GET", "lineage/<str:reference>"): (200, 200, 200, 200, 200, 200),
 }
 
 
@@ -125,7 +136,7 @@ def test_who_may_what(world, who):
     for (method, path), statuses in EXPECTED.items():
         client = world.client(who)
         headers = csrf(client) if method != "GET" else {}
-        address = "/api/" + path.replace("<uuid:id>", str(world.program.key.pk))
+        address = world.address(path)
         if method == "POST":
             response = post(client, address, {"use": "assistance", "name": "k"}, **headers)
         else:
@@ -275,7 +286,7 @@ def test_the_description_and_the_url_conf_say_the_same(world):
     said = {(verb.upper(), path) for path, verbs in described["paths"].items() for verb in verbs}
     api = next(one for one in get_resolver().url_patterns if getattr(one, "urlconf_module", None) is urls)
     served = {
-        "/" + re.sub(r"<uuid:(\w+)>", r"{\1}", str(one.pattern))
+        "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", str(one.pattern))
         for one in api.url_patterns
         if one.callback not in {urls.nowhere, urls.openapi}
     }
@@ -295,7 +306,7 @@ def test_answers_are_what_the_description_promises(world):
     client = world.client("referent")
     for route in routes.ROUTES:
         if route.method == "GET":
-            body = client.get(f"/api/{route.path}").content
+            body = client.get(world.address(route.path)).content
             fields = set(json.loads(body))
             assert fields == set(route.answers.__struct_fields__), route.name
             msgspec.json.decode(body, type=route.answers)

@@ -10,7 +10,10 @@ import proue
 
 SOURCE = Path(proue.__file__).parent
 # From the lowest to the highest (docs/architecture.md).
-ROOMS = ["store", "ledger", "institutions", "supply", "metering", "datasets", "knowledge", "serving", "assistant"]
+ROOMS = [
+    "store", "ledger", "institutions", "supply", "metering", "datasets", "knowledge", "needs", "specification",
+    "procurement", "assurance", "serving", "assistant", "compliance",
+]  # fmt: skip
 MAY_BE_IMPORTED = ("proue.kernel", "proue.store.rls", "proue.store.rules")
 
 

@@ -499,3 +499,71 @@ def test_a_teacher_bounds_nobody(rives, now):
     teacher = someone(rives, now, status=Status.TEACHER)
     with pytest.raises(NotAllowed), scope(teacher):
         declare(rives, now, actor=teacher, tokens=1)
+
+
+# --- what a month end reads --------------------------------------------------------------------------------------
+
+
+def served(first=MONTH, end=date(2026, 12, 1), endpoints=("rives-petit",)):
+    with system("month-end"):
+        return queries.served(endpoints, first, end)
+
+
+def test_what_an_endpoint_did_is_told_apart_by_outcome_and_status(rives, now):
+    ways = [
+        {},
+        {"estimated": True},
+        {"energy_uwh": None, "tokens_out": 7},
+        {"outcome": "upstream_error", "status": 400},
+        {"outcome": "upstream_error", "status": 429},
+        {"outcome": "upstream_error", "status": 408},
+        {"outcome": "upstream_error", "status": 502},
+        {"outcome": "upstream_error", "status": 200},  # an error inside a stream
+        {"outcome": "upstream_dead", "status": 200},
+        {"outcome": "client_gone"},
+        {"outcome": "interrupted", "status": 0},
+    ]
+    ship([usage(now, **way) for way in ways])
+    ship(
+        [usage(now, model="grand"), usage(now, endpoint="ailleurs"), usage(datetime(2026, 10, 31, 22, 59, tzinfo=UTC))]
+    )
+    roll_up()
+    large, small = served()
+    assert (large.model, large.requests) == ("grand", 1)
+    assert (small.requests, small.answered, small.refused, small.throttled, small.failed) == (11, 3, 1, 1, 4)
+    assert (small.told, small.estimated, small.metered_tokens_out, small.energy_high_uwh) == (2, 1, 100, 8000)
+    ship([usage(now)])
+    roll_up()
+    assert served()[1].requests == 12, "a touched day is made anew"
+
+
+def test_the_histogram_tells_percentiles_within_two_percent_of_the_exact_ones(rives, now):
+    times = [round(50_000 * 1.004**n) for n in range(1000)]
+    ship([usage(now, first_byte_us=one, closed_at=now + timedelta(seconds=20)) for one in times])
+    ship([usage(now, first_byte_us=None), usage(now, first_byte_us=9, stream=False)])
+    roll_up()
+    asked = (("rives-petit",), MONTH, date(2026, 12, 1))
+    with system("month-end"):
+        number, (half, most) = queries.exact_percentiles(rules.Timed.TTFT, *asked, (0.5, 0.95))
+        counts = queries.histogram(rules.Timed.TTFT, *asked)
+        speed, _ = queries.exact_percentiles(rules.Timed.SPEED, *asked, (0.5,))
+    assert number == speed == sum(counts.values()) == 1000
+    for exact in (half, most):
+        low, high = rules.bucket_ends(int(bucket_of(exact)))
+        assert low <= exact < high
+    assert set(counts) == {int(bucket_of(one)) for one in times}
+
+
+def bucket_of(figure):
+    import math
+
+    return math.floor(math.log(figure) / math.log(rules.BUCKET))
+
+
+def test_nobody_but_a_month_end_reads_what_all_institutions_did(rives, now):
+    ship([usage(now)])
+    roll_up()
+    reader = someone(rives, now, role=Role.DPO)
+    with scope(reader):
+        assert queries.served(("rives-petit",), MONTH, date(2026, 12, 1)) == []
+        assert queries.histogram(rules.Timed.TTFT, ("rives-petit",), MONTH, date(2026, 12, 1)) == {}

@@ -32,6 +32,7 @@ WITHOUT_POLICY = {
     "serving_snapshotpart": "read by gateways, which serve every institution; digests and sealed secrets only",
     "serving_gateway": "heartbeats of gateways",
     "serving_change": "transaction numbers that a publication takes",
+    "needs_numbering": "last numbers given: read by whoever says a need, in any scope; no words",
     "metering_usage_staging": "written by gateways; emptied in the same transaction by metering_absorb_usage",
 }
 

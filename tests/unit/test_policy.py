@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Admit, Operation, Refuse, decide, reachable
+from proue.kernel.policy import Admit, Because, Gate, Operation, Refuse, decide, reachable
 
 CHAT = Operation.CHAT
 NOW = 1_000.0
@@ -28,6 +28,7 @@ class Target:
     endpoint: str = "e"
     clearance: int = 2
     operations: tuple[str, ...] = field(default=(CHAT,))
+    gates: tuple[Gate, ...] = ()
 
 
 def ask(grant=Grant(), routes=None, **changes):
@@ -127,7 +128,7 @@ def test_what_is_admitted_is_admissible_on_every_count(routes, grant, model, ope
 
 @given(ROUTES, GRANTS.filter(lambda grant: grant is not None), WORDS)
 def test_what_is_listed_may_be_asked_for(routes, grant, word):
-    for model in reachable(routes, grant, word):
+    for model in reachable(routes, grant, word, now=1.0):
         assert any(
             isinstance(
                 decide(
@@ -153,3 +154,70 @@ def test_trying_again_and_again_ends(routes, grant, word):
             return
         tried |= {decision.target.endpoint}
     raise AssertionError("more fallbacks than endpoints")
+
+
+# --- gates
+
+LAPSED = Because("CK-EX-SOV-006-a", "EX-SOV-006", "non_conforming", "false", "CL-SOV-006", "BC-028", "AC-1")
+LATER = Because("CK-EX-SOV-006-a", "EX-SOV-006", "undetermined", "expired", "CL-SOV-006", "BC-028", "AC-1")
+SHUT = Gate(2, closed_by=(LAPSED,))
+OPEN = Gate(2, checks=("CK-EX-SOV-006-a",))
+CLOSES = Gate(2, checks=("CK-EX-SOV-006-a",), until=NOW + 60, then=(LATER,))
+
+
+def gated(*gates):
+    return {"m": [Target("gated", 4, gates=gates)]}
+
+
+@pytest.mark.parametrize(
+    ("gate", "now", "because"),
+    [(SHUT, NOW, (LAPSED,)), (OPEN, NOW, ()), (CLOSES, NOW + 59.9, ()), (CLOSES, NOW + 60, (LATER,))],
+)
+def test_a_gate_closes_at_its_instant_and_says_why(gate, now, because):
+    decision = ask(routes=gated(gate), asked_class="personal", now=now)
+    if because:
+        assert isinstance(decision, Refuse)
+        assert (decision.status, decision.code, decision.because) == (403, "policy.gate_closed", because)
+    else:
+        assert isinstance(decision, Admit)
+        assert decision.reason.endswith(";gates=CK-EX-SOV-006-a")
+
+
+def test_a_gate_governs_its_own_class_only():
+    for word in ("internal", "sensitive", "restricted"):
+        assert isinstance(ask(routes=gated(SHUT), asked_class=word), Admit)
+
+
+def test_what_one_endpoint_may_not_receive_goes_to_the_next():
+    routes = {"m": [Target("first", 4, gates=(SHUT,)), Target("second", 4)]}
+    assert ask(routes=routes, asked_class="personal").target.endpoint == "second"
+    refused = ask(routes=routes, asked_class="personal", tried=frozenset({"second"}))
+    assert refused.code == "endpoint.none_left", "the second is down, not closed"
+
+
+def test_the_same_clause_is_said_once():
+    routes = {"m": [Target("first", 4, gates=(SHUT,)), Target("second", 4, gates=(SHUT,))]}
+    assert ask(routes=routes, asked_class="personal").because == (LAPSED,)
+
+
+def test_a_closed_model_is_not_listed():
+    assert reachable(gated(CLOSES), Grant(data_class=2), now=NOW) == ["m"]
+    assert reachable(gated(CLOSES), Grant(data_class=2), now=NOW + 60) == []
+
+
+GATES = st.builds(
+    Gate,
+    st.integers(0, 4),
+    closed_by=st.sampled_from([(), (LAPSED,)]),
+    until=st.none() | st.floats(0, 2 * NOW),
+    then=st.just((LATER,)),
+)
+
+
+@given(st.lists(st.lists(GATES, max_size=6), min_size=1, max_size=4), st.integers(0, 4), st.floats(0, 2 * NOW))
+def test_no_request_reaches_an_endpoint_whose_gate_does_not_hold(gates, data_class, now):
+    routes = {"m": [Target(f"e{rank}", 4, gates=tuple(some)) for rank, some in enumerate(gates)]}
+    decision = ask(Grant(data_class=data_class), routes, now=now)
+    if isinstance(decision, Admit):
+        mine = [gate for gate in decision.target.gates if gate.data_class == data_class]
+        assert not any(gate.closed_by or (gate.until is not None and now >= gate.until) for gate in mine)

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proue.kernel.ids import uuid7
@@ -73,6 +73,7 @@ def test_a_newer_portal_may_add_fields():
 
 
 @given(st.binary(max_size=200))
+@example(b"\x93\x00\xaa" + bytes(9) + b"\x80")  # a kind that is not UTF-8
 def test_random_bytes_are_no_part_and_never_crash(data):
     with pytest.raises(codec.UnreadableWire):
         snapshot.decode_part(snapshot.ROUTES, data)

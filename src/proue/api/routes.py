@@ -40,6 +40,10 @@ ROUTES: Sequence[Route] = (
         "GET", "usage", "usage", "Usage of a month, in days of Paris", views.usage, shapes.MonthUsage,
         query={"month": (views.MONTH.pattern, "YYYY-MM; this month when absent")},
     ),
+    Route(
+        "GET", "lineage/<str:reference>", "lineage", "What an object rests on, and what rests on it", views.lineage,
+        shapes.Lineage, public=True,
+    ),
 )  # fmt: skip
 
 
@@ -84,9 +88,14 @@ def _operation(route: Route) -> dict[str, Any]:
             "default": {"description": "Refused", "content": _content(shapes.Error)},
         },
     }
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-        for name in re.findall(r"<uuid:(\w+)>", route.path)
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", **({"format": "uuid"} if kind == "uuid" else {})},
+        }
+        for kind, name in re.findall(r"<(\w+):(\w+)>", route.path)
     ]
     for name, (pattern, meaning) in (route.query or {}).items():
         schema = {"type": "string", "pattern": f"^{pattern}$"}
@@ -105,4 +114,4 @@ def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _template(path: str) -> str:
-    return "/" + re.sub(r"<uuid:(\w+)>", r"{\1}", path)
+    return "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", path)

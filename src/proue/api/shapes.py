@@ -250,3 +250,30 @@ class MonthUsage(msgspec.Struct, frozen=True):
 
 def _class(value: int) -> DataClassCode:
     return DataClass(value).code  # type: ignore[return-value]
+
+
+class LineageNode(msgspec.Struct, frozen=True):
+    """One object at its last version. `distance` is negative towards the need, positive towards the proof."""
+
+    kind: str
+    code: str
+    version: int
+    title: str
+    digest: str
+    at: str
+    distance: int
+
+
+class LineageEdge(msgspec.Struct, frozen=True):
+    """`source` and `target` are code@version."""
+
+    source: str
+    relation: str
+    target: str
+    state: Literal["valid", "suspect", "broken"]
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    start: str
+    nodes: list[LineageNode]
+    edges: list[LineageEdge]

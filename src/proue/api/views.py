@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 from django.utils.translation import gettext as _
 
 from proue.api import shapes
@@ -13,6 +14,7 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.paris import day_of
 from proue.metering import queries as metering
+from proue.store import links
 from proue.supply import access, actions, queries
 from proue.supply.rules import ALL_OPERATIONS
 
@@ -81,6 +83,10 @@ def usage(request: Asked) -> shapes.MonthUsage:
     }
     total = shapes.Figures.of(metering.month_for(request.actor, month))
     return shapes.MonthUsage(month=f"{month:%Y-%m}", total=total, **lines)
+
+
+def lineage(request: Asked, reference: str) -> shapes.Lineage:
+    return msgspec.convert(links.as_json(links.lineage(links.entity_for(reference))), shapes.Lineage)
 
 
 def _month(text: str | None, at: datetime) -> date:

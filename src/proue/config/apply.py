@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,10 @@ from uuid import UUID
 
 from django.db import models
 
+from proue.config import apply_checks, apply_needs, apply_procurement, apply_specification
+from proue.config.applying import Done, unknown
+from proue.config.applying import Missing as _Missing
+from proue.config.applying import Wrong as _Wrong
 from proue.config.declarations import BadDeclaration, Declarations, Entry, Place, Problem, read
 from proue.config.publishing import ACKNOWLEDGE_S, living, publish_and_wait
 from proue.institutions import actions as institutions
@@ -22,6 +25,7 @@ from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
 from proue.metering.rules import UNITS, Per, Subject
+from proue.portal.messages import say
 from proue.store.access import system
 from proue.supply import actions as supply
 from proue.supply import queries, rules
@@ -87,14 +91,6 @@ class _Undo(Exception):
     """Ends a dry run: everything was tried, nothing stays."""
 
 
-class _Wrong(Exception):
-    """A declaration that can be read and makes no sense here: the place's key, and the sentence."""
-
-    def __init__(self, key: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.key = key
-
-
 def apply(
     paths: Sequence[Path], *, actor: Actor | Job, at: datetime, dry_run: bool = False, wait: bool = True
 ) -> Report:
@@ -130,12 +126,18 @@ class _Work:
     def run(self) -> None:
         steps: tuple[tuple[str, Callable[[Entry], None]], ...] = (
             ("institutions", self._institution),
+            ("needs", self._need),
+            ("needs", self._consolidated_need),
             ("providers", self._provider),
             ("endpoints", self._endpoint),
             ("models", self._model),
             ("uses", self._use),
             ("keys", self._key),
             ("budgets", self._budget),
+            ("requirements", self._requirement),
+            ("checks", self._check),
+            ("attributes", self._attribute),
+            ("contracts", self._contract),
         )
         for section, declare in steps:
             for entry in self.declared.of(section):
@@ -323,6 +325,39 @@ class _Work:
         self._compare("budget", f"{given[subject.value]} / {per.value}", before, row, moved)
         self.report.notes.append(BUDGETS_LATER)
 
+    def _attribute(self, entry: Entry) -> None:
+        self._done("attribute", apply_procurement.attribute(entry, self.declared, actor=self.actor, at=self.at))
+
+    def _contract(self, entry: Entry) -> None:
+        self._done("contract", apply_procurement.contract(entry, self.declared, actor=self.actor, at=self.at))
+
+    def _need(self, entry: Entry) -> None:
+        if apply_needs.is_raw(entry):
+            self._done("need", apply_needs.need(entry, self.declared, actor=self.actor, at=self.at))
+
+    def _consolidated_need(self, entry: Entry) -> None:
+        """After those that they are made of, wherever the files put them."""
+        if not apply_needs.is_raw(entry):
+            done = apply_needs.consolidated(entry, self.declared, actor=self.actor, at=self.at)
+            self._done("consolidated need", done)
+
+    def _requirement(self, entry: Entry) -> None:
+        done = apply_specification.requirement(entry, self.declared, actor=self.actor, at=self.at)
+        self._done("requirement", done)
+
+    def _check(self, entry: Entry) -> None:
+        done, notes = apply_checks.check(entry, actor=self.actor, at=self.at)
+        self._done("check", done)
+        self.report.notes += notes
+
+    def _done(self, kind: str, done: Done) -> None:
+        if done.before is None:
+            self._note(ADDED, kind, done.name)
+        elif done.changed:
+            self._note(CHANGED, kind, done.name, _difference(done.before, done.after))
+        else:
+            self._note(SAME, kind, done.name)
+
     def _subject(self, entry: Entry, subject: Subject) -> tuple[UUID, UUID | None, UUID]:
         given = entry.values[subject.value]
         if subject is Subject.INSTITUTION:
@@ -353,17 +388,7 @@ class _Work:
             raise self._unknown(entry, "institution", "institutions", "uai", "L’établissement") from None
 
     def _unknown(self, entry: Entry, key: str, section: str, code: str, what: str) -> Exception:
-        """A reference to nothing; not said again when its own declaration is the one that is wrong."""
-        word, known = str(entry.values[key]), self.declared.names(section, code)
-        if word in known:
-            return _Missing()
-        close = get_close_matches(word, sorted(known), n=1)
-        hint = f" Vouliez-vous dire « {close[0]} » ?" if close else f" Ajoutez-le à « {section} »."
-        return _Wrong(key, f"{what} « {word} » n’est pas déclaré.{hint}")
-
-
-class _Missing(Exception):
-    """Refers to a declaration of these files that was itself refused."""
+        return unknown(self.declared, entry, key, section, code, what)
 
 
 def _secret(given: Mapping[str, Any], key: str) -> str | None:
@@ -453,11 +478,59 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "key.already_held": ("secret_env", "Cette clé ouvre déjà un autre usage : chaque usage a la sienne."),
     "budget.no_limit": ("", "Un budget borne au moins une chose : requests, tokens, eur, energy_wh ou ghg_g."),
     "budget.limit_not_positive": ("{unit}", "« {unit} » attend un nombre positif."),
+    "attribute.no_value": ("value", "« {name} » attend une valeur : ce que nul ne sait ne se déclare pas."),
+    "attribute.proof_missing": ("standing", "Un attribut vérifié ou mesuré dit par quoi : ajoutez « proof »."),
+    "attribute.ends_before_it_starts": ("valid_until", "« {name} » cesserait de valoir avant de commencer."),
+    "attribute.not_yet": ("valid_from", "« {name} » ne vaut pas encore : déclarez-le à partir du jour où il vaut."),
+    "attribute.endpoint_of_another": ("endpoint", "Le moteur « {endpoint} » n’est pas à « {provider} »."),
+    "commitment.bad_code": (
+        "code",
+        "« {value} » n’est pas le code d’un engagement : capitales, chiffres et tirets, comme AC-2026-01.",
+    ),
+    "commitment.bad_title": ("title", "Un engagement a un intitulé de {longest} caractères au plus."),
+    "commitment.moves_provider": (
+        "code",
+        "« {commitment} » est déjà un engagement d’un autre fournisseur ou d’une autre nature : changez de code.",
+    ),
+    "commitment.ends_before_it_starts": ("ends_on", "Cet engagement cesserait avant de commencer ({starts_on})."),
+    "commitment.bad_threshold": (
+        "thresholds",
+        "« {name}: {value} » n’est pas un seuil : un nombre positif, et une part va de 0 à 1.",
+    ),
+    "commitment.unknown_specification": (
+        "specification",
+        "Le cahier des charges « {specification} » n’existe pas : donnez code@version, comme CDC-IAG@1.",
+    ),
+    "commitment.not_from_here": (
+        "code",
+        "Cet engagement a pris fin : ce qui a été ne se change plus. Choisissez un autre code.",
+    ),
+    "need.bad_code": (
+        "code",
+        "« {value} » n’est pas un code de besoin : BES-0999901A-0001 (l’UAI est celui de l’établissement) ou BC-001.",
+    ),
+    "need.not_from_here": ("code", "L’état de ce besoin ne le permet plus ({state})."),
+    "need.frozen": (
+        "from",
+        "« {need} » est déjà dans le cahier des charges figé {specification} : ce qui est figé ne bouge plus.",
+    ),
+    "changed_meanwhile": ("", "Quelqu’un a changé cet objet au même moment : recommencez."),
+    "requirement.bad_code": (
+        "code",
+        "« {value} » n’est pas un code d’exigence : capitales, chiffres et tirets, comme EX-SOV-006, 40 au plus.",
+    ),
+    "requirement.not_from_here": (
+        "code",
+        "Cette exigence a été retirée : ce qui est retiré ne se réécrit plus. Choisissez un autre code.",
+    ),
+    "requirement.not_a_consolidated_need": ("needs", "« {need} » n’est pas un besoin consolidé, comme BC-017."),
     "not_allowed": ("", "Votre rôle ne permet pas cette déclaration."),
 }
 
 
 def _say(refusal: Refusal) -> tuple[str, str]:
     """(the key that it is about, the sentence)."""
+    if refusal.code.startswith("check."):
+        return "check", say(refusal)
     key, sentence = ANSWERS.get(refusal.code, ("", f"Cette déclaration est refusée ({refusal.code})."))
     return key.format(**refusal.details), sentence.format(**refusal.details)

@@ -218,6 +218,57 @@ def engine_llama(gguf: Path, port: int, context: int) -> None:
 
 
 @cli.command()
+@click.argument("reference")
+@click.option("--json", "as_json", is_flag=True)
+def lineage(reference: str, as_json: bool) -> None:
+    """Walk both ways from any object: need, requirement, clause, check, figure or routing decision."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.lineage import as_text, walk
+
+        found = walk(reference)
+        click.echo(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
+
+
+@cli.group()
+def check() -> None:
+    """Checks of requirements, and what they say."""
+
+
+@check.command("eval")
+@click.option("--file", "path", required=True, type=click.Path(path_type=Path), help="JSON: p, i, c, ref, now.")
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("expression")
+def check_eval(path: Path, as_json: bool, expression: str) -> None:
+    """Evaluate one check against a context: one of the five verdicts, and why."""
+    from proue.config.connect import set_up_django
+
+    set_up_django()
+    from proue.config.checks import as_json as told
+    from proue.config.checks import as_text, evaluate
+    from proue.kernel.clock import utc_now
+
+    found = evaluate(path, expression, now=utc_now())
+    click.echo(json.dumps(told(found), ensure_ascii=False) if as_json else as_text(found))
+
+
+@check.command("run")
+@click.option("--month", required=True, help="YYYY-MM.")
+@click.option("--commitment", default="", help="Code of one commitment; all of them without it.")
+def check_run(month: str, commitment: str) -> None:
+    """Evaluate the contract's checks over a month, and write its statement."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.months import run
+        from proue.kernel.clock import utc_now
+
+        for line in run(month, commitment, at=utc_now()):
+            click.echo(line)
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """Say what is configured, reachable, missing, insecure."""
@@ -253,6 +304,38 @@ def upgrade() -> None:
     from proue.config.archive import upgrade as run
 
     click.echo(run())
+
+
+@cli.group()
+def demo() -> None:
+    """Incidents of the demonstration world."""
+
+
+@demo.command("break")
+def demo_break() -> None:
+    """Let the next supplier's qualification expire: the same sensitive question goes elsewhere, then nowhere."""
+    _incident("break_next")
+
+
+@demo.command("restore")
+def demo_restore() -> None:
+    """Renew what expired."""
+    _incident("restore")
+
+
+def _incident(name: str) -> None:
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.demo import incident
+        from proue.config.publishing import publish_and_wait
+        from proue.kernel.clock import utc_now
+
+        said = getattr(incident, name)(at=utc_now())
+        lagging = publish_and_wait()
+        click.echo(said)
+        if lagging:
+            click.echo("Toutes les passerelles ne l’appliquent pas encore ; elles le feront dans quelques secondes.")
 
 
 @cli.group()

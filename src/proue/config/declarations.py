@@ -1,7 +1,7 @@
 """The YAML of `proue apply`, read with the line of every value. Nothing here touches the database."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -12,23 +12,31 @@ from typing import Any
 
 import yaml
 
+from proue.assurance.rules import Effect
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation
 from proue.metering.rules import UNITS, Per, Subject
-from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass
+from proue.needs.rules import (
+    MAX_REASON,
+    MAX_REFERENCE,
+    MAX_STATEMENT,
+    MAX_VERBATIM,
+    Audience,
+    Consolidated,
+    Source,
+    Theme,
+)
+from proue.procurement.rules import THRESHOLDS, Kind, PartyRole
+from proue.specification.rules import Nature, Priority, Verification
+from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass, Standing
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 MAX_TEXT = 500
 MAX_FIGURE = 1e12
 MAX_INTEGER = 32_000
 MAX_DEPTH = 6
-LATER = {
-    "needs": "les besoins",
-    "requirements": "les exigences",
-    "contracts": "les contrats, conventions et pilotes",
-    "attributes": "les attributs avec preuve et validité",
-}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of the checks of one requirement
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -121,6 +129,19 @@ def _short(length: int) -> Reader:
     return read
 
 
+def _long(length: int) -> Reader:
+    """Words of people: longer than a name."""
+
+    def read(node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag.endswith(":null") or not node.value.strip():
+            raise _Wrong("attend un texte")
+        if len(node.value) > length:
+            raise _Wrong(f"attend un texte de {length} caractères au plus")
+        return str(node.value).strip()
+
+    return read
+
+
 def _number(node: yaml.Node) -> float:
     try:
         value = float(_text(node))
@@ -197,6 +218,15 @@ def _operations(node: yaml.Node) -> list[str]:
     return [read(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
 
 
+def _data_classes(node: yaml.Node) -> list[DataClass]:
+    return [_data_class(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
+
+
+def _verification(node: yaml.Node) -> list[str]:
+    read = _one_of(Verification)
+    return [read(item) for item in (node.value if isinstance(node, yaml.SequenceNode) else [node])]
+
+
 def _instant(node: yaml.Node) -> datetime:
     """A day means its first moment in Paris."""
     text = _text(node)
@@ -209,6 +239,54 @@ def _instant(node: yaml.Node) -> datetime:
     if at.tzinfo is None:
         raise _Wrong("attend une date avec son fuseau, comme 2027-08-31T12:00+02:00")
     return at
+
+
+def _day(node: yaml.Node) -> date:
+    """A day of Paris."""
+    try:
+        return date.fromisoformat(_text(node))
+    except ValueError:
+        raise _Wrong("attend un jour, comme 2027-01-01") from None
+
+
+def _named(known: Collection[str], what: str) -> Reader:
+    def read(node: yaml.Node) -> str:
+        word = _text(node)
+        if word not in known:
+            raise _Wrong(f"ne connaît pas {what} « {word} ».{_suggest(word, known) or ' Liste : ' + _listed(known)}")
+        return word
+
+    return read
+
+
+def _listed(known: Collection[str]) -> str:
+    return ", ".join(sorted(known))
+
+
+def _thresholds(node: yaml.Node) -> dict[str, float]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _Wrong("attend une table, comme {availability_min: 0.995}")
+    name_of = _named(THRESHOLDS, "le seuil")
+    table: dict[str, float] = {}
+    for key, value in node.value:
+        name = name_of(key)
+        if name in table:
+            raise _Wrong(f"donne deux fois « {name} »")
+        table[name] = _number(value)
+    return table
+
+
+def _parties(node: yaml.Node) -> list[dict[str, str]]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise _Wrong("attend une liste, comme [{role: buyer, code: 0999900Z}]")
+    role_of = _one_of(PartyRole)
+    found: list[dict[str, str]] = []
+    for item in node.value:
+        given = {str(key.value): value for key, value in item.value} if isinstance(item, yaml.MappingNode) else {}
+        if set(given) != {"role", "code"}:
+            raise _Wrong("attend pour chaque partie un rôle et un code, comme {role: buyer, code: 0999900Z}")
+        found.append({"role": role_of(given["role"]), "code": _text(given["code"])})
+    return found
 
 
 def _table(known: frozenset[str], what: str) -> Reader:
@@ -311,6 +389,49 @@ SHAPES: Mapping[str, Shape] = {
         },
         ("code",),
     ),
+    # As it was said, with `verbatim`; or saying several once, with `statement`: the handler tells them apart.
+    "needs": Shape(
+        {"theme": _one_of(Theme)},
+        {
+            "code": _text,
+            "institution": _text,
+            "verbatim": _long(MAX_VERBATIM),
+            "audience": _one_of(Audience),
+            "sensitivity": _data_class,
+            "source": _one_of(Source),
+            "source_reference": _short(MAX_REFERENCE),
+            "statement": _long(MAX_STATEMENT),
+            "from": _texts,
+            "reason": _short(MAX_REASON),
+            "state": _one_of(Consolidated),
+        },
+        ("code", "institution", "verbatim", "statement"),
+    ),
+    "requirements": Shape(
+        {
+            "code": _text,
+            "text": _text,
+            "sources": _texts,
+            "priority": _one_of(Priority),
+            "nature": _one_of(Nature),
+            "verification": _verification,
+        },
+        {
+            "lot": _short(24),
+            "title": _short(200),  # of its clause
+            "needs": _texts,  # codes of the consolidated needs that it answers
+            "check": _text,
+            "effect": _one_of(Effect),
+            "classes": _data_classes,
+            "checks": _nested,
+        },
+        ("code",),
+    ),
+    "checks": Shape(
+        {"check": _text, "effect": _one_of(Effect)},
+        {"classes": _data_classes},
+        ("code",),
+    ),
     "budgets": Shape(
         {"per": _one_of(Per)},
         {**{one.value: _text for one in Subject}, **dict.fromkeys(UNITS, _figure)},
@@ -321,8 +442,38 @@ SHAPES: Mapping[str, Shape] = {
         {"expires_at": _instant, "operations": _operations, "person": _text},
         ("use", "name"),
     ),
+    "attributes": Shape(
+        {
+            "provider": _text,
+            "name": _named(PROVIDER_ATTRIBUTES, "l’attribut"),
+            "value": _plain,
+            "standing": _one_of(Standing),
+        },
+        {"endpoint": _text, "unit": _short(16), "proof": _short(500), "valid_from": _instant, "valid_until": _instant},
+        ("provider", "endpoint", "name"),
+    ),
+    "contracts": Shape(
+        {
+            "code": _text,
+            "kind": _one_of(Kind),
+            "title": _short(200),
+            "provider": _text,
+            "parties": _parties,
+            "signed_on": _day,
+            "starts_on": _day,
+            "clauses": _texts,
+        },
+        {"ends_on": _day, "specification": _text, "endpoints": _texts, "thresholds": _thresholds},
+        ("code",),
+    ),
 }
-SECTIONS = [name for name in SHAPES if name != "models"]
+# Written inside another section: (key there, section, what each takes from there). Their handlers come after.
+NESTED: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "endpoints": ("models", "models", {"endpoint": "code"}),
+    "requirements": ("checks", "checks", {"requirement": "code", "lot": "lot"}),
+}
+SECTIONS = [name for name in SHAPES if name not in {section for _, section, _ in NESTED.values()}]
+CHECK_KEYS = ("check", "effect", "classes")  # of a requirement that has one check
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -381,14 +532,8 @@ def _read_file(path: Path, found: Declarations) -> None:
 def _read_section(file: str, key: yaml.Node, value: yaml.Node, found: Declarations) -> None:
     place = _place(file, key)
     name = str(key.value)
-    if name in LATER:
-        found.problems.append(
-            Problem(place, f"« {name} » : {LATER[name]} viendront avec une version ultérieure de Proue.")
-        )
-    elif name not in SECTIONS:
-        found.problems.append(
-            Problem(place, f"La section « {name} » est inconnue.{_suggest(name, [*SECTIONS, *LATER])}")
-        )
+    if name not in SECTIONS:
+        found.problems.append(Problem(place, f"La section « {name} » est inconnue.{_suggest(name, SECTIONS)}"))
     elif isinstance(value, yaml.SequenceNode):
         for item in value.value:
             _read_entry(file, name, item, found)
@@ -426,11 +571,58 @@ def _read_entry(
     if missing:
         listed = ", ".join(f"« {name} »" for name in missing)
         found.problems.append(Problem(place, f"Il manque {listed} dans cet élément de « {section} »."))
-    models = values.pop("models", None) if section == "endpoints" else None
+    inner = values.pop(NESTED[section][0], None) if section in NESTED else None
+    if section == "checks":
+        _match_classes(values, place, found)
     entry = Entry(section, place, values, places, sound=len(found.problems) == before)
     found.entries.setdefault(section, []).append(entry)
-    for model in models.value if models is not None else ():
-        _read_entry(file, "models", model, found, {"endpoint": values.get("code", "")})
+    if section == "requirements":
+        _read_own_check(entry, found, alone=inner is None)
+    if inner is not None:
+        _read_inner(file, entry, inner, found)
+
+
+def _read_inner(file: str, entry: Entry, inner: yaml.Node, found: Declarations) -> None:
+    _, section, taken = NESTED[entry.section]
+    given = {name: entry.values.get(key, "") for name, key in taken.items()}
+    for position, node in enumerate(inner.value):
+        more = {"code": check_code(entry, position)} if section == "checks" else {}
+        _read_entry(file, section, node, found, given | more)
+
+
+def _read_own_check(entry: Entry, found: Declarations, *, alone: bool) -> None:
+    """`check`, `effect` and `classes` of a requirement are its one check, as if they stood under `checks`."""
+    own = {key: entry.values[key] for key in CHECK_KEYS if key in entry.values}
+    written = [key for key in CHECK_KEYS if key in entry.places]
+    if not written:
+        return
+    place = entry.at(written[0])
+    before = len(found.problems)
+    if not alone:
+        found.problems.append(Problem(place, "Une exigence a un « check » ou une liste « checks », pas les deux."))
+    absent = [key for key in SHAPES["checks"].required if key not in entry.places]
+    if absent:
+        listed = ", ".join(f"« {name} »" for name in absent)
+        found.problems.append(Problem(place, f"Il manque {listed} pour faire un contrôle de cette exigence."))
+    _match_classes(own, entry.at("effect"), found)
+    given = {"requirement": entry.values.get("code", ""), "lot": entry.values.get("lot", "")}
+    values = {**given, "code": check_code(entry, 0), **own}
+    sound = entry.sound and len(found.problems) == before
+    found.entries.setdefault("checks", []).append(Entry("checks", place, values, entry.places, sound=sound))
+
+
+def _match_classes(values: Mapping[str, Any], place: Place, found: Declarations) -> None:
+    """A gate governs classes; nothing else does."""
+    gate = values.get("effect") == Effect.GATE
+    if "effect" in values and gate != bool(values.get("classes")):
+        said = "nomme dans « classes » les données dont il ouvre la route" if gate else "n’a pas de « classes »"
+        found.problems.append(Problem(place, f"Un contrôle « effect: {values['effect']} » {said}."))
+
+
+def check_code(entry: Entry, position: int) -> str:
+    """CK-EX-SOV-006-a, then -b…; after -z, a number."""
+    letter = LETTERS[position] if position < len(LETTERS) else str(position + 1)
+    return f"CK-{entry.values.get('code', '')}-{letter}"
 
 
 def _refuse_repeats(found: Declarations) -> None:

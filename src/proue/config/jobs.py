@@ -1,11 +1,13 @@
 """The job engine: procrastinate on our own database, every room's tasks imported once."""
 
 import logging
+from functools import partial
 from importlib import import_module
 
 import procrastinate
+from django.conf import settings
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "serving")
+ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "assurance", "serving")
 
 STALLED_AFTER_S = 30  # a living worker beats every 10 s
 logger = logging.getLogger(__name__)
@@ -14,9 +16,25 @@ logger = logging.getLogger(__name__)
 def ready(app: procrastinate.App) -> None:
     for room in ROOMS_WITH_TASKS:
         import_module(f"proue.{room}.tasks")
+    if settings.DEMO:
+        _play_incidents(app)
     app.periodic(cron="* * * * *")(
         app.task(name="proue.requeue_stalled", queueing_lock="requeue_stalled", pass_context=True)(requeue_stalled)
     )
+
+
+def _play_incidents(app: procrastinate.App) -> None:
+    """The buttons of the visit, in the demonstration world only."""
+    from proue.config.demo import incident
+
+    for name in (incident.BREAK, incident.RESTORE):
+        app.task(name=name, lock="demo.incident")(partial(_incident, name))
+
+
+def _incident(name: str, **_: object) -> None:
+    from proue.config.demo import incident
+
+    logger.info("demonstration: %s", incident.play(name))
 
 
 async def requeue_stalled(context: procrastinate.JobContext, timestamp: int) -> None:

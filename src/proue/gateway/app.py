@@ -163,7 +163,7 @@ class App:
         _only(request, "GET")
         snapshot, grant = self._grant(request)
         _in_time(grant)
-        names = reachable(snapshot.routes, grant, request.headers.get(b"x-proue-data-class"))
+        names = reachable(snapshot.routes, grant, request.headers.get(b"x-proue-data-class"), now=time.time())
         if raw == ME:
             return _json(_me(grant, names))
         if raw == MODELS:

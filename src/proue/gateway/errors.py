@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from proue.kernel.policy import Because
+
 RETRY_MS = 1000
+SAID_CLAUSES = 5  # named in the sentence; the body lists them all
 
 
 class Sentence(NamedTuple):
@@ -27,11 +30,12 @@ class GatewayError(Exception):
 
     def __init__(
         self, code: str, *, param: str | None = None, definitive: bool | None = None, status: int | None = None,
-        **details: object,
+        because: tuple[Because, ...] = (), **details: object,
     ) -> None:  # fmt: skip
         super().__init__(code)
         self.code = code
         self.param = param
+        self.because = because
         self.details = details
         self.status = status or SENTENCES.get(code, UNKNOWN).status
         self.definitive = self.status < 500 and self.status != 429 if definitive is None else definitive
@@ -101,6 +105,11 @@ SENTENCES: dict[str, Sentence] = {
         403,
         "Aucune machine qui sert ce modèle ne peut recevoir ces données : rien n’a été transmis.",
         "No machine that serves this model may receive this data: nothing was sent.",
+    ),
+    "policy.gate_closed": Sentence(
+        403,
+        "Aucune machine de ce modèle ne peut recevoir ces données pour l’instant, et rien n’a été transmis : {why}",
+        "No machine that serves this model may receive this data for now, and nothing was sent: {why}",
     ),
     "endpoint.none_left": Sentence(
         503,
@@ -245,13 +254,49 @@ def sentence(error: GatewayError, *, english: bool) -> str:
 
 
 def payload(error: GatewayError, *, english: bool) -> bytes:
-    body = {
+    if error.because:
+        error.details["why"] = _why(error.because, english=english)
+    body: dict[str, object] = {
         "message": sentence(error, english=english),
         "type": type_of(error.status),
         "code": error.code,
         "param": error.param,
     }
+    if error.because:
+        body["clauses"] = error.because
     return msgspec.json.encode({"error": body})
+
+
+# Why a gate is closed, as assurance.rules.Reason codes it.
+REASONS = {
+    "missing": ("une information manque", "something that it asks for is missing"),
+    "expired": ("une preuve a expiré", "a proof has expired"),
+    "false": ("ce qui est déclaré ne la respecte pas", "what is declared does not respect it"),
+    "ended": ("l’engagement n’est plus en vigueur", "the commitment is no longer in force"),
+}
+OTHER_REASON = ("le contrôle ne conclut pas", "the check does not conclude")
+
+
+def _why(because: tuple[Because, ...], *, english: bool) -> str:
+    """One phrase a clause, whatever the number of commitments; without a clause, its requirement."""
+    said = list(dict.fromkeys(_phrase(one, english=english) for one in because))
+    more = len(said) - SAID_CLAUSES
+    if more > 0:
+        said = [*said[:SAID_CLAUSES], f"and {more} more" if english else f"et {more} de plus"]
+    return ("; " if english else "\u00a0; ").join(said) + "."
+
+
+def _phrase(one: Because, *, english: bool) -> str:
+    reason = REASONS.get(one.reason, OTHER_REASON)[english]
+    need = (f", from need {one.need}" if english else f", née du besoin {one.need}") if one.need else ""
+    kind = "clause" if one.clause else ("requirement" if english else "exigence")
+    return f"{kind} {one.clause or one.requirement or one.commitment} ({reason}{need})"
+
+
+def reason_header(error: GatewayError) -> str:
+    """x-proue-route-reason of a refusal: the clauses that closed the way."""
+    names = dict.fromkeys(one.clause or one.requirement or one.commitment for one in error.because)
+    return f"closed={','.join(names)}" if names else ""
 
 
 def in_band(error: GatewayError, *, english: bool) -> bytes:
@@ -265,6 +310,8 @@ def answer(error: GatewayError, *, english: bool, extra: Iterable[tuple[bytes, b
         (b"content-type", b"application/json"),
         *extra,
     ]
+    if error.because:
+        headers.append((b"x-proue-route-reason", reason_header(error).encode("ascii", "replace")))
     if error.definitive:
         headers.append((b"x-should-retry", b"false"))
     elif error.status in {429, 503} and not any(name.startswith(b"retry-after") for name, _ in headers):

@@ -35,6 +35,7 @@ PROGRESS_S = 1.0  # how much of a stream's count a killed gateway may lose
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
 RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
+ROUTE_REASON = b"x-proue-route-reason"
 SAID_MAX = 500  # characters of an engine's own words in our sentence
 OK, CLIENT_ERROR, UNAUTHORIZED = 200, 400, 401
 
@@ -68,7 +69,13 @@ def admit(
         tried=tried,
     )
     if isinstance(decision, Refuse):
-        raise GatewayError(decision.code, param=decision.param, definitive=decision.definitive, status=decision.status)
+        raise GatewayError(
+            decision.code,
+            param=decision.param,
+            definitive=decision.definitive,
+            status=decision.status,
+            because=decision.because,
+        )
     return decision
 
 
@@ -219,7 +226,7 @@ class Exchange:
             *headers,
             (b"x-request-id", self._request.id.encode()),
             (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
-            (b"x-proue-route-reason", self._admitted.reason.encode("ascii", "replace")),
+            (ROUTE_REASON, self._admitted.reason.encode("ascii", "replace")),
         ]
 
     def _whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -343,7 +350,9 @@ class Exchange:
 
     def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
         whole = errors.answer(error, english=self._request.english, extra=extra or ())
-        self._whole(whole.status, whole.headers, whole.body)
+        # A fallback that the policy refuses: the head already says why the first endpoint was chosen.
+        headers = [one for one in whole.headers if one[0] != ROUTE_REASON]
+        self._whole(whole.status, headers, whole.body)
 
     # --- what it used
 

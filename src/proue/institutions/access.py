@@ -11,7 +11,7 @@ from proue.institutions.models import Institution, Person
 from proue.institutions.rules import ADMINISTRATORS, MEMBER_RIGHTS, ROLE_RIGHTS, NotAllowed, Right, Role, Status
 from proue.kernel.refusal import NotFound
 from proue.store.access import database
-from proue.store.rules import MEMBERS, PUBLIC
+from proue.store.rules import ALLIANCE, MEMBERS, PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,14 @@ class Actor:
         if not self.may(right, institution_id):
             raise NotAllowed(right=right.value)
 
+    def may_everywhere(self, right: Right) -> bool:
+        """The right held alliance-wide: what writing a row that is open to all takes."""
+        return any(tie.scope_id == ALLIANCE and tie.gives(right) for tie in self.ties)
+
+    def require_everywhere(self, right: Right) -> None:
+        if not self.may_everywhere(right):
+            raise NotAllowed(right=right.value)
+
     @property
     def signed_in(self) -> bool:
         return self.person_id is not None
@@ -84,7 +92,8 @@ def actor_of(person: Person | None, at: datetime) -> Actor:
         cursor.execute("SELECT * FROM institutions_ties(%s, %s)", [person.pk, at])
         ties = tuple(_tie(row) for row in cursor.fetchall())
     scopes = {PUBLIC, person.scope_id} | {tie.scope_id for tie in ties}
-    if any(tie.status for tie in ties):
+    # Whoever holds a role in the whole alliance reads what every member reads.
+    if any(tie.status or tie.scope_id == ALLIANCE for tie in ties):
         scopes.add(MEMBERS)
     return Actor(person_id=person.pk, scopes=frozenset(scopes), ties=ties, name=person.name)
 

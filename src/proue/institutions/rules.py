@@ -36,28 +36,56 @@ class Right(StrEnum):
     CONTRIBUTE_DOCUMENTS = "contribute_documents"
     REVIEW_LEGAL = "review_legal"
     OPERATE = "operate"
+    SAY_NEEDS = "say_needs"
+    CONSOLIDATE_NEEDS = "consolidate_needs"
+    WRITE_SPECIFICATION = "write_specification"
+    FREEZE_SPECIFICATION = "freeze_specification"
+    WRITE_CHECKS = "write_checks"
+    ENTER_COMMITMENTS = "enter_commitments"
+    DECLARE_ATTRIBUTES = "declare_attributes"
+    ASK_DEROGATION = "ask_derogation"
+    SIGN_FOR_SECURITY = "sign_for_security"
+    SIGN_FOR_DATA_PROTECTION = "sign_for_data_protection"
+    DISPUTE_FINDINGS = "dispute_findings"
+    CONFIRM_STATEMENTS = "confirm_statements"
 
+
+# What only its officer signs: not even an operator in their place.
+SIGNATURES = frozenset({Right.SIGN_FOR_SECURITY, Right.SIGN_FOR_DATA_PROTECTION})
 
 ROLE_RIGHTS: dict[Role, frozenset[Right]] = {
-    Role.REFERENT: frozenset({Right.READ, Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.MANAGE_KEYS, Right.READ_USAGE}),
-    Role.DPO: frozenset({Right.READ, Right.READ_USAGE, Right.REVIEW_LEGAL}),
-    Role.SECURITY_OFFICER: frozenset({Right.READ, Right.READ_USAGE}),
-    Role.LAWYER: frozenset({Right.READ, Right.REVIEW_LEGAL}),
+    Role.REFERENT: frozenset(
+        {
+            Right.READ, Right.MANAGE_PEOPLE, Right.MANAGE_USES, Right.MANAGE_KEYS, Right.READ_USAGE,
+            Right.ASK_DEROGATION, Right.DISPUTE_FINDINGS,
+        }
+    ),
+    Role.DPO: frozenset({Right.READ, Right.READ_USAGE, Right.REVIEW_LEGAL, Right.SIGN_FOR_DATA_PROTECTION}),
+    Role.SECURITY_OFFICER: frozenset({Right.READ, Right.READ_USAGE, Right.SIGN_FOR_SECURITY}),
+    Role.LAWYER: frozenset({Right.READ, Right.REVIEW_LEGAL, Right.WRITE_SPECIFICATION}),
     Role.LIBRARIAN: frozenset({Right.READ, Right.CONTRIBUTE_DOCUMENTS}),
-    Role.GROUP_LEAD: frozenset({Right.READ}),
-    Role.BUYER: frozenset({Right.READ}),
-    Role.AUDITOR: frozenset({Right.READ, Right.READ_USAGE}),
-    Role.OPERATOR: frozenset(Right),
-}
+    Role.GROUP_LEAD: frozenset(
+        {Right.READ, Right.CONSOLIDATE_NEEDS, Right.WRITE_SPECIFICATION, Right.WRITE_CHECKS}
+    ),
+    Role.BUYER: frozenset(
+        {
+            Right.READ, Right.WRITE_SPECIFICATION, Right.FREEZE_SPECIFICATION, Right.WRITE_CHECKS,
+            Right.ENTER_COMMITMENTS, Right.DECLARE_ATTRIBUTES, Right.ASK_DEROGATION, Right.DISPUTE_FINDINGS,
+            Right.CONFIRM_STATEMENTS,
+        }
+    ),
+    Role.AUDITOR: frozenset({Right.READ, Right.READ_USAGE, Right.DISPUTE_FINDINGS}),
+    Role.OPERATOR: frozenset(Right) - SIGNATURES,
+}  # fmt: skip
 
 # A second factor is asked of those who can open doors to others.
 ADMINISTRATORS = frozenset({Role.REFERENT, Role.DPO, Role.SECURITY_OFFICER, Role.OPERATOR})
 
 MEMBER_RIGHTS: dict[Status, frozenset[Right]] = {
-    Status.STUDENT: frozenset({Right.READ, Right.USE_ASSISTANT}),
-    Status.TEACHER: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
-    Status.RESEARCHER: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
-    Status.STAFF: frozenset({Right.READ, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+    Status.STUDENT: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT}),
+    Status.TEACHER: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+    Status.RESEARCHER: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
+    Status.STAFF: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
 }
 
 # The alliance of the demonstration world: where it is, passwords and a key are public, and loopback is the only place.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from proue.kernel.dataclass import DataClass
 
 ANY_MODEL = "*"
@@ -20,6 +22,32 @@ class Operation(StrEnum):
     CHAT = "chat"
     TEXT_COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+
+
+class Because(msgspec.Struct, frozen=True):
+    """Why a gate is closed: the check, and the way back from it to the need. Codes, which people find in Proue."""
+
+    check: str  # CK-EX-SOV-006-a
+    requirement: str
+    verdict: str  # kernel.verdict.Verdict
+    reason: str  # missing, expired, false…
+    clause: str = ""
+    need: str = ""
+    commitment: str = ""
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """What the contract's checks let one endpoint receive of one data class.
+
+    `closed_by` is why it is closed now. Open, it stays so until `until` (Unix seconds) and is then closed by `then`:
+    the gateway needs neither the database nor a clock of ours to close a gate at the instant that was foreseen.
+    """
+
+    data_class: int
+    checks: tuple[str, ...] = ()  # that hold it open
+    closed_by: tuple[Because, ...] = ()
+    until: float | None = None
+    then: tuple[Because, ...] = ()
 
 
 class GrantView(Protocol):
@@ -48,6 +76,8 @@ class TargetView(Protocol):
     def clearance(self) -> int: ...
     @property
     def operations(self) -> Sequence[str]: ...
+    @property
+    def gates(self) -> Sequence[Gate]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +94,7 @@ class Refuse:
     code: str
     param: str | None = None
     definitive: bool = True
+    because: tuple[Because, ...] = ()  # the clauses that are not kept
 
 
 def effective_class(grant: GrantView, asked: str | None) -> DataClass | Refuse:
@@ -121,11 +152,37 @@ def decide(
     cleared = [target for target in able if data_class <= target.clearance]
     if not cleared:
         return Refuse(403, "class.above_clearance", "x-proue-data-class")
-    left = [target for target in cleared if target.endpoint not in tried]
+    fit = [target for target in cleared if not (target.gates and closed_by(target, data_class, now))]
+    if not fit:
+        return Refuse(403, "policy.gate_closed", "x-proue-data-class", because=_all_because(cleared, data_class, now))
+    left = [target for target in fit if target.endpoint not in tried]
     if not left:
         return Refuse(503, "endpoint.none_left", definitive=False)
-    reason = f"class={data_class.code};cleared={len(cleared)}/{len(able)};tried={len(tried)}"
-    return Admit(target=left[0], data_class=data_class, reserve=max_tokens, reason=reason)
+    reason = f"class={data_class.code};cleared={len(fit)}/{len(able)};tried={len(tried)}"
+    held = _held_by(left[0], data_class)
+    return Admit(
+        target=left[0], data_class=data_class, reserve=max_tokens, reason=f"{reason};gates={held}" if held else reason
+    )
+
+
+def closed_by(target: TargetView, data_class: int, now: float) -> tuple[Because, ...]:
+    """Why this endpoint may not receive this class now; empty when it may. No gate of that class: nothing binds it."""
+    for gate in target.gates:
+        if gate.data_class == data_class:
+            if gate.closed_by:
+                return gate.closed_by
+            if gate.until is not None and now >= gate.until:
+                return gate.then
+    return ()
+
+
+def _all_because(targets: Sequence[TargetView], data_class: int, now: float) -> tuple[Because, ...]:
+    """Each clause once, in the order of the endpoints."""
+    return tuple(dict.fromkeys(one for target in targets for one in closed_by(target, data_class, now)))
+
+
+def _held_by(target: TargetView, data_class: int) -> str:
+    return next((",".join(gate.checks) for gate in target.gates if gate.data_class == data_class), "")
 
 
 def may_use(grant: GrantView, model: str) -> bool:
@@ -133,7 +190,7 @@ def may_use(grant: GrantView, model: str) -> bool:
 
 
 def reachable(
-    routes: Mapping[str, Sequence[TargetView]], grant: GrantView, asked_class: str | None = None
+    routes: Mapping[str, Sequence[TargetView]], grant: GrantView, asked_class: str | None = None, *, now: float
 ) -> list[str]:
     """Models for which some endpoint may receive this grant's class, in the published order."""
     data_class = effective_class(grant, asked_class)
@@ -142,5 +199,9 @@ def reachable(
     return [
         model
         for model, targets in routes.items()
-        if may_use(grant, model) and any(data_class <= target.clearance for target in targets)
+        if may_use(grant, model) and any(_may_receive(target, data_class, now) for target in targets)
     ]
+
+
+def _may_receive(target: TargetView, data_class: int, now: float) -> bool:
+    return data_class <= target.clearance and not closed_by(target, data_class, now)

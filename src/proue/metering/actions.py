@@ -12,7 +12,7 @@ from proue.kernel.paris import day_of, day_period
 from proue.ledger.actions import record
 from proue.metering.facts import BudgetDeclared
 from proue.metering.models import Budget
-from proue.metering.rules import Per, Subject, limits_of
+from proue.metering.rules import BUCKET, FIGURES_TIMED, Per, Subject, limits_of
 from proue.store.access import SYSTEM, database
 from proue.supply.actions import touch_keys
 
@@ -49,6 +49,38 @@ SELECT gen_random_uuid(), %(day)s, scope_id, left(institution, 8), use_id, key_i
  GROUP BY scope_id, left(institution, 8), use_id, key_id, left(model, 200), left(endpoint, 64), data_class,
           left(outcome, 32), left(coalesce(tier, ''), 16)
 """  # noqa: S608 - our own column names
+SERVED = """
+INSERT INTO metering_served (id, day, endpoint, model, requests, answered, refused, throttled, failed, told, estimated,
+                             tokens_in, tokens_out, metered_tokens_out, energy_uwh, energy_low_uwh, energy_high_uwh)
+SELECT gen_random_uuid(), %(day)s, left(endpoint, 64), left(model, 200), count(*),
+       count(*) FILTER (WHERE answered), count(*) FILTER (WHERE wrong AND status BETWEEN 400 AND 499
+                                                            AND status NOT IN (408, 429)),
+       count(*) FILTER (WHERE wrong AND status = 429),
+       count(*) FILTER (WHERE wrong AND (status NOT BETWEEN 400 AND 499 OR status = 408)),
+       count(*) FILTER (WHERE answered AND NOT estimated), count(*) FILTER (WHERE estimated),
+       coalesce(sum(tokens_in), 0)::int8, coalesce(sum(tokens_out), 0)::int8,
+       coalesce(sum(tokens_out) FILTER (WHERE metered), 0)::int8,
+       coalesce(sum(energy_uwh) FILTER (WHERE metered), 0)::int8,
+       coalesce(sum(energy_low_uwh) FILTER (WHERE metered), 0)::int8,
+       coalesce(sum(energy_high_uwh) FILTER (WHERE metered), 0)::int8
+  FROM (SELECT *, outcome = 'done' AS answered, outcome IN ('upstream_error', 'upstream_dead') AS wrong,
+               outcome = 'done' AND tokens_out > 0 AND energy_uwh IS NOT NULL AS metered
+          FROM metering_usage WHERE opened_at >= %(start)s AND opened_at < %(end)s) AS of_day
+ GROUP BY left(endpoint, 64), left(model, 200)
+"""
+LATENCY = """
+INSERT INTO metering_latency (id, day, endpoint, kind, bucket, requests)
+SELECT gen_random_uuid(), %(day)s, left(endpoint, 64), '{kind}',
+       floor(ln(greatest(({figure})::float8, 1)) / ln({width}::float8))::int2, count(*)
+  FROM metering_usage
+ WHERE opened_at >= %(start)s AND opened_at < %(end)s AND {condition}
+ GROUP BY 3, 5
+"""
+LATENCIES = tuple(
+    LATENCY.format(kind=kind, figure=figure, condition=condition, width=BUCKET)
+    for kind, figure, condition in FIGURES_TIMED
+)
+OF_DAY = ("metering_day", "metering_served", "metering_latency")
 LAST_USED = """
 SELECT key_id, max(opened_at) FROM metering_usage
  WHERE opened_at >= %(start)s AND opened_at < %(end)s AND key_id IS NOT NULL GROUP BY key_id
@@ -70,8 +102,10 @@ def roll_up() -> list[date]:
         for day in days:
             period = day_period(day)
             bounds = {"day": day, "start": period.start, "end": period.end}
-            cursor.execute("DELETE FROM metering_day WHERE day = %(day)s", bounds)
-            cursor.execute(ROLL_UP, bounds)
+            for table in OF_DAY:
+                cursor.execute(f"DELETE FROM {table} WHERE day = %(day)s", bounds)  # noqa: S608 - our own names
+            for statement in (ROLL_UP, SERVED, *LATENCIES):
+                cursor.execute(statement, bounds)
             cursor.execute(LAST_USED, bounds)
             for key_id, at in cursor.fetchall():
                 last_used[key_id] = max(at, last_used.get(key_id, at))

@@ -174,3 +174,55 @@ class Budget(ScopedRow):
 
     def __str__(self) -> str:
         return f"{self.subject} {self.per}"
+
+
+class Served(Row):
+    """What one endpoint did with one model over a Paris day, over all institutions: what a month end reads.
+
+    Derived by `actions.roll_up` like Day, from which it could not be told: Day keeps no status.
+    """
+
+    day = models.DateField()
+    endpoint = models.CharField(max_length=64)
+    model = models.CharField(max_length=200)
+    requests = models.BigIntegerField()  # admitted and sent there
+    answered = models.BigIntegerField()  # to the end
+    refused = models.BigIntegerField()  # 4xx: the engine answered, the request was wrong
+    throttled = models.BigIntegerField()  # 429
+    failed = models.BigIntegerField()  # 5xx, time-outs, broken answers
+    told = models.BigIntegerField()  # of those answered, the engine told its tokens
+    estimated = models.BigIntegerField()  # of all
+    tokens_in = models.BigIntegerField()
+    tokens_out = models.BigIntegerField()
+    metered_tokens_out = models.BigIntegerField()  # of answered requests whose energy has a figure
+    energy_uwh = models.BigIntegerField()  # of those same requests
+    energy_low_uwh = models.BigIntegerField()
+    energy_high_uwh = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["day", "endpoint", "model"], name="one_served_per_day_endpoint_and_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.endpoint} {self.model}"
+
+
+class Latency(Row):
+    """A day's histogram of one endpoint: how many requests fell into each bucket, each 2 % wide (rules.BUCKET)."""
+
+    day = models.DateField()
+    endpoint = models.CharField(max_length=64)
+    kind = models.CharField(max_length=8)  # rules.Timed
+    bucket = models.SmallIntegerField()
+    requests = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "endpoint", "kind", "bucket"], name="one_latency_per_day_endpoint_kind_and_bucket"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.endpoint} {self.kind} {self.bucket}"

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
@@ -10,9 +10,20 @@ from django.db.models import F, Q, QuerySet, Sum
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.impact import Coefficients
-from proue.kernel.paris import day_of, month_period
-from proue.metering.models import Budget, Day, EmissionFactor
-from proue.metering.rules import WORLD, Described, Factor, Per, Subject, coefficients, first_of_month, zone_of
+from proue.kernel.paris import day_of, midnight, month_period
+from proue.metering.models import Budget, Day, EmissionFactor, Latency, Served
+from proue.metering.rules import (
+    FIGURES_TIMED,
+    WORLD,
+    Described,
+    Factor,
+    Per,
+    Subject,
+    Timed,
+    coefficients,
+    first_of_month,
+    zone_of,
+)
 from proue.store.access import database
 from proue.supply import queries as supply
 
@@ -172,3 +183,61 @@ def tiers(at: datetime) -> dict[tuple[str, str], str]:
         if one is not None:
             found[offer.name, offer.endpoint] = one.tier
     return found
+
+
+# --- what a month end reads, as proue_system -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFigures:
+    """Sums over days, of one model at one endpoint."""
+
+    endpoint: str
+    model: str
+    requests: int
+    answered: int
+    refused: int
+    throttled: int
+    failed: int
+    told: int
+    estimated: int
+    tokens_in: int
+    tokens_out: int
+    metered_tokens_out: int
+    energy_uwh: int
+    energy_low_uwh: int
+    energy_high_uwh: int
+
+
+def served(endpoints: Sequence[str], first: date, end: date) -> list[ServedFigures]:
+    """Days from `first` to the one before `end`, by endpoint and model."""
+    rows = Served.objects.filter(endpoint__in=endpoints, day__gte=first, day__lt=end)
+    names = [one.name for one in fields(ServedFigures)][2:]
+    sums = rows.values("endpoint", "model").annotate(**{f"sum_{name}": Sum(F(name)) for name in names})
+    found: Iterable[Mapping[str, Any]] = sums.order_by("endpoint", "model")
+    return [
+        ServedFigures(row["endpoint"], row["model"], **{name: int(row[f"sum_{name}"]) for name in names})
+        for row in found
+    ]
+
+
+def histogram(kind: Timed, endpoints: Sequence[str], first: date, end: date) -> dict[int, int]:
+    """Bucket → requests."""
+    rows = Latency.objects.filter(kind=kind, endpoint__in=endpoints, day__gte=first, day__lt=end)
+    return dict(rows.values("bucket").annotate(n=Sum("requests")).order_by("bucket").values_list("bucket", "n"))
+
+
+def exact_percentiles(
+    kind: Timed, endpoints: Sequence[str], first: date, end: date, shares: Sequence[float]
+) -> tuple[int, list[float]]:
+    """(how many requests, the percentiles): reads every row of those days, so ask the histogram first how many."""
+    figure, condition = next((figure, condition) for one, figure, condition in FIGURES_TIMED if one is kind)
+    statement = f"""
+    SELECT count(*), percentile_cont(%s) WITHIN GROUP (ORDER BY ({figure})::float8)
+      FROM metering_usage
+     WHERE opened_at >= %s AND opened_at < %s AND endpoint = ANY(%s) AND {condition}
+    """  # noqa: S608 - our own columns
+    with connections[database()].cursor() as cursor:
+        cursor.execute(statement, [list(shares), midnight(first), midnight(end), list(endpoints)])
+        number, found = cursor.fetchone()
+    return int(number), [float(one) for one in found or ()]

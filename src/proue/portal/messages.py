@@ -45,10 +45,88 @@ SENTENCES: Mapping[str, Promise] = {
     "key.expiry_in_the_past": _("La date d’expiration est déjà passée. Choisissez un jour à venir."),
     "key.secret_too_weak": _("Ce secret est trop court ou mal formé. Laissez Proue en tirer un au hasard."),
     "key.already_held": _("Ce secret ouvre déjà un autre usage. Laissez Proue en tirer un nouveau."),
+    "attribute.unknown": _("« {name} » n’est pas un attribut que les contrôles lisent. Choisissez-en un de la liste."),
+    "attribute.proof_missing": _("Un attribut vérifié ou mesuré dit par quoi. Donnez la référence de la preuve."),
+    "attribute.ends_before_it_starts": _("Cet attribut cesserait de valoir avant de commencer. Corrigez les dates."),
+    "attribute.no_value": _("Donnez une valeur : ce que nul ne sait ne se déclare pas."),
+    "attribute.not_yet": _("Cet attribut ne vaut pas encore. Déclarez-le à partir du jour où il vaut."),
+    "attribute.endpoint_of_another": _(
+        "Le moteur « {endpoint} » n’est pas à ce fournisseur. Choisissez-en un des siens."
+    ),
+    "commitment.not_from_here": _(
+        "L’état de cet engagement ne permet pas cette action. Rechargez la page pour le voir."
+    ),
+    "commitment.no_party": _("Un engagement lie quelqu’un. Nommez au moins une partie."),
+    "commitment.ends_before_it_starts": _("Cet engagement cesserait avant de commencer. Corrigez les dates."),
+    "commitment.unknown_threshold": _(
+        "« {name} » n’est pas un seuil que les contrôles lisent. Choisissez-en un de la liste."
+    ),
+    "commitment.bad_threshold": _(
+        "« {name} » ne peut pas valoir {value} : un seuil est un nombre positif, et une part ne dépasse pas 100 %."
+    ),
+    "commitment.bad_code": _(
+        "« {value} » ne peut pas servir de code : employez des capitales, des chiffres et des tirets, comme AC-2026-01."
+    ),
+    "commitment.bad_title": _("Donnez un intitulé, de {longest} signes au plus."),
+    "commitment.unknown_kind": _(
+        "« {value} » n’est ni un contrat, ni une convention, ni un pilote. Choisissez dans la liste."
+    ),
+    "commitment.already_entered": _("{commitment} est déjà enregistré. Choisissez un autre code, ou ouvrez sa page."),
+    "commitment.moves_provider": _(
+        "{commitment} lie déjà un autre fournisseur, ou est d’une autre nature. Enregistrez un autre engagement."
+    ),
+    "commitment.unknown_party": _("« {code} » n’est ni un établissement ni un fournisseur connu. Déclarez-le d’abord."),
+    "commitment.unknown_specification": _(
+        "Le cahier des charges « {specification} » n’existe pas. Choisissez une version de la liste."
+    ),
+    "commitment.unknown_clause": _("La clause « {clause} » n’existe pas. Vérifiez son code et sa version."),
+    "commitment.unknown_endpoint": _("Le moteur « {endpoint} » n’est pas déclaré. Vérifiez son code."),
+    "commitment.endpoint_of_another": _(
+        "Le moteur « {endpoint} » n’est pas à ce fournisseur, qui ne s’engage que pour les siens."
+    ),
+    "requirement.bad_code": _(
+        "« {value} » n’est pas un code d’exigence ou de clause : capitales, chiffres et tirets, comme EX-SOV-006."
+    ),
+    "requirement.unknown_word": _("« {word} » n’est pas un mot connu du cahier des charges. Choisissez dans la liste."),
+    "requirement.no_text": _("Une exigence ou une clause vide n’engage personne. Écrivez son texte."),
+    "requirement.not_a_consolidated_need": _(
+        "Une exigence répond à un besoin consolidé, pas à un besoin tel qu’il a été dit. Choisissez-en un de la liste."
+    ),
+    "requirement.not_from_here": _(
+        "L’état de cette exigence ne permet pas cette action. Rechargez la page pour le voir."
+    ),
+    "requirement.criterion_without_proof": _(
+        "Rien n’a été gelé : des critères d’attribution ne disent pas comment on les vérifie ({requirements}). "
+        "Un critère technique demande des preuves. Dites lesquelles."
+    ),
+    "specification.already_frozen": _(
+        "Cette version est gelée, et ne change plus. Ce qui change depuis ira dans la version suivante."
+    ),
+    "specification.empty": _(
+        "Il n’y a rien à geler : aucune clause n’exprime une exigence en vigueur. Déclarez-en d’abord."
+    ),
+    "clause.expresses_nothing": _("Cette clause n’exprime aucune exigence. Dites laquelle elle exprime."),
+    "specification.links_to_read": _(
+        "Rien n’a été gelé : des liens sont à relire, parce qu’une de leurs extrémités a changé ({links}). "
+        "Confirmez-les ou rompez-les d’abord."
+    ),
+    "lineage.too_wide": _("La lignée de {reference} est trop large pour une page. Partez d’un objet plus précis."),
     "budget.no_limit": _(
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."
     ),
     "budget.limit_not_positive": _("La limite « {unit} » doit être un nombre plus grand que zéro."),
+    "need.not_from_here": _("L’état de ce besoin ne permet pas cette action. Rechargez la page pour le voir."),
+    "need.frozen": _(
+        "{need} est déjà dans le cahier des charges figé {specification}, qui ne bouge plus. "
+        "Dites un nouveau besoin : il entrera dans la version suivante."
+    ),
+    "need.reason_needed": _("Dites en une phrase pourquoi : le motif restera affiché."),
+    "need.nothing_said": _("Rien n’a été écrit. Dites le besoin en une ou deux phrases."),
+    "need.too_long": _("Ce texte dépasse {longest} signes. Gardez l’essentiel, ou dites-en plusieurs."),
+    "need.bad_code": _("« {value} » n’est pas un code de besoin, comme BC-017 ou BES-0999901A-0042."),
+    "need.code_taken": _("Le code « {value} » est déjà donné. Laissez Proue choisir le suivant."),
+    "need.bad_path": _("« {path} » n’est pas une adresse de ce site : elle commence par une barre, comme /assistant/."),
+    "need.nothing_to_merge": _("Choisissez au moins un besoin, et de quoi le reprendre."),
     "dataset.no_legal_file": _(
         "Aucun texte n’entre sans fiche juridique. Dites qui détient les droits, et sous quelle licence."
     ),
@@ -81,14 +159,97 @@ SENTENCES: Mapping[str, Promise] = {
     "assistant.no_use": _(
         "Aucun usage d’assistant ne vous est ouvert. La personne référente de votre établissement peut en déclarer un."
     ),
+    "check.bad_code": _("« {value} » ne peut pas être le code d’un contrôle : il s’écrit comme CK-EX-SOV-006-a."),
+    "check.bad_expression": _("Cette expression ne peut pas être un contrôle : {why}."),
+    "check.reads_unknown_name": _(
+        "Ce contrôle lit ce qu’il ne peut pas lire : {names}. Un contrôle lit les noms du dictionnaire ; "
+        "celui qui ouvre des routes ne lit que p, c, ref et now, jamais une mesure."
+    ),
+    "check.gate_meets_the_clock": _(
+        "Un contrôle qui ouvre des routes ne compare « now » qu’à des instants, à une durée écrite près : "
+        "il faut savoir d’avance quand il les fermera."
+    ),
+    "check.gate_without_class": _(
+        "Un contrôle qui ouvre des routes nomme les classes de données qu’il gouverne ; les autres n’en nomment aucune."
+    ),
+    "check.unknown_effect": _(
+        "« {value} » n’est pas un effet, ou une classe n’est pas connue. Choisissez dans la liste."
+    ),
+    "check.bad_vector": _("Un cas d’épreuve est illisible ({why}). Il dit un verdict, un instant et ce qui est connu."),
+    "check.vectors_missing": _(
+        "Il manque des cas d’épreuve : au moins un conforme, un non conforme et un indéterminé."
+    ),
+    "check.vector_fails": _(
+        "Le cas no {number} ne donne pas ce qu’il annonce. Corrigez l’expression ou le cas, puis recommencez."
+    ),
+    "check.not_from_here": _("L’état de ce contrôle ne permet pas cette action. Rechargez la page pour le voir."),
+    "statement.not_from_here": _(
+        "L’état de ce constat ne permet pas cette action. Rechargez la page pour voir où il en est."
+    ),
+    "statement.month_not_over": _(
+        "Les mesures de ce mois peuvent encore changer : un constat se confirme à partir du quatrième jour du mois "
+        "suivant, quand elles sont définitives."
+    ),
+    "statement.nothing_agreed": _(
+        "L’engagement {commitment} ne liait personne en {month} : il n’y a rien à constater."
+    ),
+    "statement.dispute_open": _(
+        "Un constat de ce mois est contesté et attend une décision. Tranchez-le, puis confirmez le mois."
+    ),
+    "finding.already_disputed": _(
+        "Ce constat est déjà contesté et attend une décision. Lisez la contestation avant d’en ajouter une."
+    ),
+    "finding.words_needed": _(
+        "Dites en quelques phrases pourquoi, en {longest} signes au plus : vos mots restent au constat."
+    ),
+    "finding.no_correction": _(
+        "Corriger un constat, c’est dire ce qu’il devient : un autre verdict que celui qui est contesté. "
+        "Une dérogation se demande et se signe à part."
+    ),
+    "indicator.unknown": _("« {name} » n’est pas une mesure que les contrôles lisent. Choisissez-en une de la liste."),
+    "indicator.measured_here": _("« {name} » est compté par la passerelle : personne ne le déclare à sa place."),
+    "indicator.bad_value": _("La valeur de « {name} » n’est pas de la forme attendue. Corrigez-la, puis recommencez."),
+    "month.unreadable": _(
+        "« {value} » n’est pas un mois passé ou en cours : écrivez l’année et le mois, comme 2026-10."
+    ),
+    "derogation.same_signer": _(
+        "Deux personnes signent une dérogation : vous avez déjà signé celle-ci dans l’autre rôle."
+    ),
+    "derogation.no_end": _("Une dérogation finit un jour à venir, dans un an au plus tard. Choisissez une autre date."),
+    "derogation.reason_needed": _(
+        "Dites pourquoi, en {longest} signes au plus : le motif sera affiché dans le constat."
+    ),
+    "derogation.not_from_here": _(
+        "L’état de cette dérogation ne permet pas cette action. Rechargez la page pour le voir."
+    ),
     "key.already_revoked": _("Cette clé était déjà révoquée : elle n’ouvre plus rien."),
+}
+
+# What is wrong with an expression (assurance.rules.BadExpression), inside its sentence.
+WHYS: Mapping[str, Promise] = {
+    "length": _("elle compte de 1 à {said} signes"),
+    "senseless": _("« {said} » n’a pas de sens à cet endroit"),
+    "text": _("un texte s’écrit entre guillemets simples ou doubles, sans préfixe"),
+    "bare": _("« {said} » seul ne nomme rien, écrivez « {said}.nom »"),
+    "decimal": _("le nombre « {said} » s’écrit avec une décimale, « {said}.0 »"),
+    "divides": _("on ne divise que par un nombre écrit, plus grand que zéro"),
+    "unclosed": _("« {said} » n’est pas refermé"),
+    "unopened": _("« {said} » ne referme rien"),
+    "nested": _("plus de {said} parcours sont imbriqués"),
+    "unbound": _("« {said} » nomme d’abord ce qu’il parcourt, comme dans « {said}(x, …) »"),
+    "taken": _("« {said} » veut déjà dire autre chose, choisissez une autre lettre"),
+    "unnamed": _("on parcourt une liste qui a un nom, comme « p.models.all(m, …) »"),
+    "engine": _("le moteur ne la lit pas ({said})"),
 }
 
 
 def say(refusal: Refusal) -> str:
     """The sentence in the reader's language. Details that it does not name are never shown."""
     template = str(SENTENCES.get(refusal.code, SENTENCES["refused"]))
-    return template.format_map(_Blanks({name: _shown(value) for name, value in refusal.details.items()}))
+    details = _Blanks({name: _shown(value) for name, value in refusal.details.items()})
+    if details.get("why") in WHYS:
+        details["why"] = str(WHYS[details["why"]]).format_map(details)
+    return template.format_map(details)
 
 
 def _shown(value: object) -> str:

@@ -14,4 +14,4 @@ class ActorRequest(HttpRequest):
     csp_nonce: str
     # The person ought to have a second factor, has none, and is let in because this is the demonstration.
     second_factor_excused: bool
-    failed: bool  # an exception left the view: what it wrote is undone
+    failed: bool  # an exception left the view, or it says so itself: what it wrote is undone

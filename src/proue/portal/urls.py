@@ -18,5 +18,12 @@ pages: list[URLPattern | URLResolver] = [
     path("modeles/", include("proue.portal.models.urls")),
     path("assistant/", include("proue.portal.assistant.urls")),
     path("", include("proue.portal.commons.urls")),
+    path("besoins/", include("proue.portal.needs.urls")),
+    path("preuves/", include("proue.portal.spine.urls")),
+    path("preuves/", include("proue.portal.proofs.urls")),
+    path("visite/", include("proue.portal.visit.urls")),
+    path("cahier/", include("proue.portal.checks.urls")),
+    path("cahier/", include("proue.portal.specification.urls")),
+    path("marche/", include("proue.portal.market.urls")),
     path("etablissement/", include("proue.portal.institution.urls")),
 ]

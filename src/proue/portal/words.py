@@ -7,8 +7,16 @@ from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
+from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
+from proue.assurance.rules import CheckState, DerogationState, DisputeState, StatementState
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.verdict import Verdict
+from proue.needs.rules import Audience, Consolidated, Fate, Source, Theme, one_line
+from proue.needs.rules import State as NeedState
+from proue.procurement.rules import Kind, PartyRole, Phase
+from proue.procurement.rules import State as CommitmentState
+from proue.supply.rules import Standing
 
 CLASSES: Mapping[DataClass, Promise] = {
     DataClass.PUBLIC: gettext_lazy("rien de personnel"),
@@ -55,6 +63,32 @@ STATUSES: Mapping[Status, Promise] = {
     Status.RESEARCHER: gettext_lazy("recherche"),
     Status.STAFF: gettext_lazy("personnel"),
 }
+COMMITMENT_KINDS: Mapping[Kind, Promise] = {
+    Kind.CONTRACT: gettext_lazy("contrat"),
+    Kind.CONVENTION: gettext_lazy("convention entre établissements"),
+    Kind.PILOT: gettext_lazy("partenariat ou pilote"),
+}
+COMMITMENT_PHASES: Mapping[Phase, Promise] = {
+    Phase.COMING: gettext_lazy("à venir"),
+    Phase.IN_FORCE: gettext_lazy("en vigueur"),
+    Phase.SUSPENDED: gettext_lazy("suspendu"),
+    Phase.OVER: gettext_lazy("terminé"),
+}
+COMMITMENT_STATES: Mapping[CommitmentState, Promise] = {
+    CommitmentState.IN_FORCE: gettext_lazy("en vigueur"),
+    CommitmentState.SUSPENDED: gettext_lazy("suspendu"),
+    CommitmentState.ENDED: gettext_lazy("terminé"),
+}
+PARTY_ROLES: Mapping[PartyRole, Promise] = {
+    PartyRole.BUYER: gettext_lazy("acheteur"),
+    PartyRole.SUPPLIER: gettext_lazy("fournisseur"),
+    PartyRole.MEMBER: gettext_lazy("membre"),
+}
+STANDINGS: Mapping[Standing, Promise] = {
+    Standing.DECLARED: gettext_lazy("déclaré"),
+    Standing.VERIFIED: gettext_lazy("vérifié"),
+    Standing.MEASURED: gettext_lazy("mesuré"),
+}
 LICENCES: Mapping[str, str] = {
     "etalab-2.0": "Licence Ouverte 2.0",
     "LicenseRef-consortium-1": "Licence du consortium",
@@ -69,9 +103,8 @@ LICENCE_TEXTS: Mapping[str, str] = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/deed.fr",
 }
 
-MEMBER_STATES = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
-UNION = frozenset(MEMBER_STATES.split())
-EEA = UNION | {"IS", "LI", "NO"}
+UNION = frozenset(EU)
+EEA = UNION | set(EFTA_IN_THE_EEA)
 
 
 def country(code: str) -> str:
@@ -93,3 +126,226 @@ def law(hq_country: str) -> str:
 
 def is_european(hq_country: str) -> bool:
     return hq_country in UNION
+
+
+# Read from the later end: « la clause CL-… exprime l’exigence EX-… ».
+RELATIONS = {
+    "consolidates": gettext_lazy("reprend"),
+    "derives_from": gettext_lazy("répond à"),
+    "expresses": gettext_lazy("exprime"),
+    "contains": gettext_lazy("contient"),
+    "commits_to": gettext_lazy("engage sur"),
+    "verifies": gettext_lazy("vérifie"),
+    "waives": gettext_lazy("suspend"),
+    "enforces": gettext_lazy("applique"),
+    "observes": gettext_lazy("constate"),
+    "reports_on": gettext_lazy("rend compte de"),
+    "revises": gettext_lazy("révise"),
+}
+LINK_STATES = {
+    "valid": gettext_lazy("vaut"),
+    "suspect": gettext_lazy("à relire"),
+    "broken": gettext_lazy("rompu"),
+}
+
+VERDICTS: Mapping[str, Promise] = {
+    Verdict.CONFORMING: gettext_lazy("conforme"),
+    Verdict.NON_CONFORMING: gettext_lazy("non conforme"),
+    Verdict.UNDETERMINED: gettext_lazy("indéterminé"),
+    Verdict.NOT_APPLICABLE: gettext_lazy("sans objet"),
+    Verdict.DEROGATED: gettext_lazy("dérogé"),
+}
+VERDICT_MEANINGS: Mapping[str, Promise] = {
+    Verdict.CONFORMING: gettext_lazy("tout ce qu’il lit le montre"),
+    Verdict.NON_CONFORMING: gettext_lazy("ce qu’il lit montre le contraire"),
+    Verdict.UNDETERMINED: gettext_lazy("il manque de quoi conclure : ce n’est jamais « conforme »"),
+    Verdict.NOT_APPLICABLE: gettext_lazy("rien n’était à contrôler"),
+    Verdict.DEROGATED: gettext_lazy("ce n’est pas tenu, et deux personnes ont signé pour l’accepter jusqu’à une date"),
+}
+CHECK_STATES: Mapping[str, Promise] = {
+    CheckState.DRAFTED: gettext_lazy("en brouillon"),
+    CheckState.PROVED: gettext_lazy("éprouvé"),
+    CheckState.WITHDRAWN: gettext_lazy("retiré"),
+}
+DEROGATION_STATES: Mapping[str, Promise] = {
+    DerogationState.ASKED: gettext_lazy("demandée"),
+    DerogationState.SIGNED_ONCE: gettext_lazy("signée une fois"),
+    DerogationState.IN_FORCE: gettext_lazy("en vigueur"),
+    DerogationState.OVER: gettext_lazy("échue"),
+    DerogationState.WITHDRAWN: gettext_lazy("retirée"),
+}
+
+# Why a check says what it says (assurance.rules.Reason), and why a gate is closed.
+REASONS = {
+    "true": gettext_lazy("ce qui est déclaré le respecte"),
+    "false": gettext_lazy("ce qui est déclaré ne le respecte pas"),
+    "missing": gettext_lazy("une information manque"),
+    "expired": gettext_lazy("une preuve a expiré"),
+    "empty": gettext_lazy("rien à contrôler : la liste est vide"),
+    "too_few": gettext_lazy("trop peu de mesures pour conclure"),
+    "error": gettext_lazy("une valeur n’est pas de la forme attendue"),
+    "not_boolean": gettext_lazy("l’expression ne répond pas par oui ou par non"),
+    "ended": gettext_lazy("l’engagement n’est plus en vigueur"),
+    "interval": gettext_lazy("tenu à un bout de l’intervalle mesuré, pas à l’autre"),
+    "decided": gettext_lazy("corrigé par une personne, après contestation"),
+}
+STATEMENT_STATES: Mapping[str, Promise] = {
+    StatementState.DRAFTED: gettext_lazy("en projet"),
+    StatementState.DISPUTED: gettext_lazy("contesté"),
+    StatementState.CONFIRMED: gettext_lazy("confirmé"),
+    StatementState.OPENED: gettext_lazy("ouvert à tous"),
+}
+DISPUTE_STATES: Mapping[str, Promise] = {
+    DisputeState.OPEN: gettext_lazy("attend une décision"),
+    DisputeState.UPHELD: gettext_lazy("le constat est maintenu"),
+    DisputeState.LIFTED: gettext_lazy("le constat est corrigé"),
+}
+
+THEMES: Mapping[str, Promise] = {
+    Theme.TEACHING: gettext_lazy("enseigner"),
+    Theme.RESEARCH: gettext_lazy("chercher"),
+    Theme.ADMINISTRATION: gettext_lazy("administrer"),
+    Theme.STUDENT_LIFE: gettext_lazy("étudier"),
+    Theme.GOVERNANCE: gettext_lazy("gouverner et exploiter"),
+}
+AUDIENCES: Mapping[str, Promise] = {
+    Audience.STUDENTS: gettext_lazy("les étudiants"),
+    Audience.TEACHERS: gettext_lazy("les enseignants"),
+    Audience.RESEARCHERS: gettext_lazy("les chercheurs"),
+    Audience.STAFF: gettext_lazy("les personnels"),
+    Audience.IT: gettext_lazy("les équipes du numérique"),
+    Audience.GOVERNANCE: gettext_lazy("les directions"),
+    Audience.EVERYONE: gettext_lazy("tout le monde"),
+}
+SOURCES: Mapping[str, Promise] = {
+    Source.RESPONSE: gettext_lazy("réponse à une enquête"),
+    Source.WORKSHOP: gettext_lazy("atelier"),
+    Source.IMPORT: gettext_lazy("import"),
+    Source.DIRECT: gettext_lazy("écrit dans Proue"),
+}
+NEED_STATES: Mapping[str, Promise] = {
+    NeedState.RECEIVED: gettext_lazy("reçu"),
+    NeedState.ATTACHED: gettext_lazy("repris"),
+    NeedState.REFUSED: gettext_lazy("non retenu"),
+    NeedState.WITHDRAWN: gettext_lazy("retiré"),
+}
+CONSOLIDATED_STATES: Mapping[str, Promise] = {
+    Consolidated.DRAFT: gettext_lazy("en projet"),
+    Consolidated.STATED: gettext_lazy("énoncé"),
+    Consolidated.REFUSED: gettext_lazy("non retenu"),
+}
+FATES: Mapping[str, Promise] = {
+    Fate.SERVED: gettext_lazy("servi ici"),
+    Fate.IN_CONTRACT: gettext_lazy("au contrat"),
+    Fate.REFUSED: gettext_lazy("non retenu"),
+    Fate.NOBODY_YET: gettext_lazy("personne encore"),
+}
+NEED_WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "theme": THEMES,
+    "audience": AUDIENCES,
+    "source": SOURCES,
+    "state": NEED_STATES,
+    "consolidated": CONSOLIDATED_STATES,
+    "fate": FATES,
+}
+
+
+def shortened(text: str, length: int) -> str:
+    """On one line, cut between two words; Django's own filter would break the spaces that do not break."""
+    said = one_line(text)
+    return said if len(said) <= length else said[:length].rsplit(" ", 1)[0] + "…"
+
+
+# The cahier des charges. The order is that of the documents, of priorities, and from the strongest effect.
+DOMAINS: Mapping[str, Promise] = {
+    "SOV": gettext_lazy("souveraineté"),
+    "SEC": gettext_lazy("sécurité"),
+    "DCP": gettext_lazy("données personnelles"),
+    "RIA": gettext_lazy("règlement européen sur l’IA"),
+    "FRU": gettext_lazy("frugalité"),
+    "SLA": gettext_lazy("niveaux de service"),
+    "FON": gettext_lazy("fonctions"),
+    "INT": gettext_lazy("interopérabilité"),
+    "REV": gettext_lazy("réversibilité"),
+    "ACC": gettext_lazy("accessibilité"),
+    "PRX": gettext_lazy("prix"),
+    "GOV": gettext_lazy("gouvernance"),
+    "SOC": gettext_lazy("clauses sociales"),
+}
+PRIORITIES: Mapping[str, Promise] = {
+    "must": gettext_lazy("impérative"),
+    "should": gettext_lazy("attendue"),
+    "could": gettext_lazy("souhaitée"),
+}
+NATURES: Mapping[str, Promise] = {
+    "technical_specification": gettext_lazy("spécification technique"),
+    "execution_condition": gettext_lazy("condition d’exécution"),
+    "award_criterion": gettext_lazy("critère d’attribution"),
+    "selection": gettext_lazy("condition de candidature"),
+}
+VERIFICATIONS: Mapping[str, Promise] = {
+    "document": gettext_lazy("sur document"),
+    "demonstration": gettext_lazy("par démonstration"),
+    "automatic": gettext_lazy("par contrôle automatique"),
+}
+LOTS: Mapping[str, Promise] = {
+    "": gettext_lazy("tous les lots"),
+    "sensitive": gettext_lazy("lot « données sensibles »"),
+}
+CHECK_EFFECTS: Mapping[str, Promise] = {
+    "gate": gettext_lazy("ouvre ou ferme le routage"),
+    "deviation": gettext_lazy("écart mensuel"),
+    "information": gettext_lazy("information"),
+}
+REQUIREMENT_STATES: Mapping[str, Promise] = {
+    "drafted": gettext_lazy("à relire par une juriste ou un juriste"),
+    "reviewed": gettext_lazy("relue"),
+    "withdrawn": gettext_lazy("retirée"),
+}
+DOCUMENTS: Mapping[str, Promise] = {
+    "cctp": gettext_lazy("cahier des clauses techniques (CCTP)"),
+    "ccap": gettext_lazy("cahier des clauses administratives (CCAP)"),
+    "rc": gettext_lazy("règlement de la consultation (RC)"),
+}
+FIELDS: Mapping[str, Promise] = {
+    "text": gettext_lazy("texte"),
+    "title": gettext_lazy("titre"),
+    "sources": gettext_lazy("sources"),
+    "priority": gettext_lazy("priorité"),
+    "nature": gettext_lazy("nature"),
+    "verification": gettext_lazy("vérification"),
+    "lot": gettext_lazy("lot"),
+    "needs": gettext_lazy("besoins"),
+    "document": gettext_lazy("pièce"),
+    "requirements": gettext_lazy("exigences"),
+    "expresses": gettext_lazy("exigences"),
+    "expression": gettext_lazy("expression"),
+    "requirement": gettext_lazy("exigence"),
+    "effect": gettext_lazy("effet"),
+    "classes": gettext_lazy("données"),
+    "withdrawn": gettext_lazy("retirée"),
+}
+CHANGES: Mapping[str, Promise] = {
+    "added": gettext_lazy("ajout"),
+    "removed": gettext_lazy("retrait"),
+    "changed": gettext_lazy("modification"),
+}
+WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "domain": DOMAINS,
+    "priority": PRIORITIES,
+    "nature": NATURES,
+    "verification": VERIFICATIONS,
+    "lot": LOTS,
+    "effect": CHECK_EFFECTS,
+    "requirement_state": REQUIREMENT_STATES,
+    "document": DOCUMENTS,
+    "field": FIELDS,
+    "change": CHANGES,
+    "verdict": VERDICTS,
+    "verdict_meaning": VERDICT_MEANINGS,
+    "reason": REASONS,
+    "check_state": CHECK_STATES,
+    "derogation_state": DEROGATION_STATES,
+    "statement_state": STATEMENT_STATES,
+    "dispute_state": DISPUTE_STATES,
+}

@@ -8,11 +8,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections
 
+from proue.assurance.gates import gates_for
 from proue.institutions import queries as institutions
 from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import FactLike
 from proue.metering import queries as metering
-from proue.serving import rules
+from proue.serving import decisions, rules
 from proue.serving.models import Change, SnapshotPart
 from proue.store.access import SYSTEM, database
 from proue.store.jobs import defer
@@ -81,9 +82,11 @@ def publish_snapshot(*, at: datetime) -> dict[str, int]:
 
 def _compile(at: datetime) -> dict[str, Part]:
     """Every part but the policy, which says when the others last changed."""
-    factors = metering.factors(at)
+    factors, offers = metering.factors(at), supply.offers()
+    gates = gates_for(offers, at)
+    decisions.remember(gates, at=at)
     parts: dict[str, Part] = {
-        ROUTES: rules.routes(supply.offers(), lambda offer: metering.coefficients_for(offer, at, known=factors))
+        ROUTES: rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), gates)
     }
     for grants in _grants(at):
         parts[GRANTS + grants.institution] = grants

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from proue.serving.models import Gateway, SnapshotPart
-from proue.wire.snapshot import Snapshot, decode_part
+from proue.wire.snapshot import ROUTES, RoutesPart, Snapshot, Target, decode_part
 
 LIVE = timedelta(seconds=20)  # a gateway says that it lives every 5 s
 
@@ -25,3 +25,10 @@ def acknowledged(versions: Mapping[str, int], at: datetime) -> tuple[bool, list[
 def published() -> Snapshot:
     """The snapshot as a gateway reads it, to say beforehand where a request would go. Never shown: it holds digests."""
     return Snapshot({row.name: decode_part(row.name, bytes(row.body)) for row in SnapshotPart.objects.all()})
+
+
+def routes() -> dict[str, tuple[Target, ...]]:
+    """Model → its machines in the gateway's order, with their gates, as last published. Addresses are not for pages."""
+    row = SnapshotPart.objects.filter(name=ROUTES).first()
+    part = decode_part(ROUTES, bytes(row.body)) if row is not None else None
+    return {model.name: model.targets for model in part.models} if isinstance(part, RoutesPart) else {}

@@ -1,12 +1,14 @@
 """From supply and uses to the parts that gateways read. Pure: the same rows always give the same bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from typing import Protocol, TypeVar
-from uuid import UUID
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+from uuid import NAMESPACE_URL, UUID, uuid5
 
+from proue.kernel.dataclass import DataClass
 from proue.kernel.impact import Coefficients
-from proue.kernel.policy import Operation
+from proue.kernel.policy import Gate, Operation
 from proue.wire.snapshot import Grant, GrantsPart, Model, RoutesPart, Target
 
 OWNED_BY = "proue"
@@ -31,6 +33,8 @@ class OfferLike(Protocol):
     def provider_name(self) -> str: ...
     @property
     def country(self) -> str: ...
+    @property
+    def hq_country(self) -> str: ...
     @property
     def clearance(self) -> int: ...
     @property
@@ -76,12 +80,19 @@ class KeyLike(Protocol):
 Offer = TypeVar("Offer", bound=OfferLike)
 
 
-def routes(offers: Iterable[Offer], estimate: Callable[[Offer], Coefficients | None]) -> RoutesPart:
-    """In the order given: the first offer of a name gives the model its place, the others are its fallbacks."""
+def routes(
+    offers: Iterable[Offer],
+    estimate: Callable[[Offer], Coefficients | None],
+    gates: Mapping[str, tuple[Gate, ...]] = MappingProxyType({}),
+) -> RoutesPart:
+    """In the order given: the first offer of a name gives the model its place, the others are its fallbacks.
+
+    `gates` are those of each endpoint, by its code: what the checks of its commitments let it receive.
+    """
     targets: dict[str, list[Target]] = {}
     born: dict[str, int] = {}
     for offer in offers:
-        targets.setdefault(offer.name, []).append(_target(offer, estimate(offer)))
+        targets.setdefault(offer.name, []).append(_target(offer, estimate(offer), gates.get(offer.endpoint, ())))
         created = int(offer.created_at.timestamp())
         born[offer.name] = min(created, born.get(offer.name, created))
     return RoutesPart(
@@ -92,7 +103,7 @@ def routes(offers: Iterable[Offer], estimate: Callable[[Offer], Coefficients | N
     )
 
 
-def _target(offer: OfferLike, coefficients: Coefficients | None) -> Target:
+def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Gate, ...]) -> Target:
     return Target(
         endpoint=offer.endpoint,
         base_url=offer.base_url,
@@ -105,6 +116,8 @@ def _target(offer: OfferLike, coefficients: Coefficients | None) -> Target:
         generative=offer.generative,
         secret=offer.sealed_secret,
         coefficients=coefficients,
+        hq_country=offer.hq_country,
+        gates=gates,
     )
 
 
@@ -169,3 +182,47 @@ def _grant(
 def next_version(previous: int, at: datetime) -> int:
     """Microseconds since 1970: greater than before, also when a part vanished and came back, or a backup did."""
     return max(previous + 1, int(at.timestamp() * 1_000_000))
+
+
+# --- what was decided, as the spine remembers it
+
+DECISIONS = uuid5(NAMESPACE_URL, "proue/decision")
+
+
+def decision_code(endpoint: str, data_class: int) -> str:
+    """RT-estuaire-lyon-sensitive: may this class of data go to that machine?"""
+    return f"RT-{endpoint}-{DataClass(data_class).code}"
+
+
+def decision_id(code: str) -> UUID:
+    """The same through all its versions, with no row to remember it."""
+    return uuid5(DECISIONS, code)
+
+
+def decision_body(endpoint: str, gate: Gate, at: datetime) -> dict[str, object]:
+    """How the gate stands at that instant: a version of the decision reads so."""
+    lapsed = gate.until is not None and at.timestamp() >= gate.until
+    because = gate.closed_by or (gate.then if lapsed else ())
+    return {
+        "endpoint": endpoint,
+        "data_class": DataClass(gate.data_class).code,
+        "open": not because,
+        "checks": sorted(gate.checks),
+        "closed_by": [
+            {
+                "check": one.check,
+                "requirement": one.requirement,
+                "clause": one.clause,
+                "need": one.need,
+                "commitment": one.commitment,
+                "verdict": one.verdict,
+                "reason": one.reason,
+            }
+            for one in because
+        ],
+        "closes_at": None if because or gate.until is None else datetime.fromtimestamp(gate.until, UTC),
+    }
+
+
+def closed_checks(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(one["check"] for one in body["closed_by"])

@@ -2,6 +2,8 @@
 
 from django.db import migrations
 
+from proue.store.rules import ALLIANCE, PUBLIC
+
 FUNCTIONS = """
 CREATE FUNCTION proue_scopes() RETURNS uuid[] LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE raw text := current_setting('proue.scopes', true);
@@ -21,6 +23,10 @@ CREATE TYPE proue_textrange AS RANGE (subtype = text);
 """
 
 IN_SCOPE = "scope_id = ANY ((SELECT proue_scopes())::uuid[])"
+
+# Of what many read and few write: inside one's own scopes, and what is public only with the alliance's.
+SHARED = f"({IN_SCOPE} AND scope_id <> '{PUBLIC}'::uuid) OR '{ALLIANCE}'::uuid = ANY ((SELECT proue_scopes())::uuid[])"
+ALLIANCE_ONLY = f"'{ALLIANCE}'::uuid = ANY ((SELECT proue_scopes())::uuid[])"
 
 
 def secure(table: str, *, read: str = IN_SCOPE, write: str = IN_SCOPE) -> migrations.RunSQL:

@@ -16,8 +16,17 @@ from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import record
 from proue.store.access import database
 from proue.supply import rules
-from proue.supply.facts import EndpointDeclared, KeyCreated, KeyRevoked, ModelDeclared, ProviderDeclared, UseDeclared
-from proue.supply.models import ApiKey, Endpoint, Model, Provider, Use
+from proue.supply.facts import (
+    AttributeDeclared,
+    EndpointDeclared,
+    KeyCreated,
+    KeyRevoked,
+    ModelDeclared,
+    ProviderDeclared,
+    UseDeclared,
+)
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
+from proue.supply.queries import attributes_in_force
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
 
@@ -71,12 +80,78 @@ def declare_provider(
     rules.check_code("provider", code)
     wanted = {"name": name, "hq_country": rules.check_country(hq_country)}
     with transaction.atomic(using=database()):
-        if attributes is not None:
-            wanted["attributes"] = dict(attributes)  # type: ignore[assignment]
         row, changed = _settle(Provider, {"code": code}, wanted, at)
         if changed:
             record(ProviderDeclared(provider_id=row.pk, provider=code), actor=actor, at=at)
-        return row, changed
+        # A bare value that is already known, with whatever proof and end, says nothing new.
+        known = attributes_in_force(row.pk)
+        told = [
+            declare_attribute(actor=actor, provider=row, name=attribute, value=value, at=at)[1]
+            for attribute, value in (attributes or {}).items()
+            if attribute not in known or not rules.same_value(known[attribute].value, value)
+        ]
+        return row, changed or any(told)
+
+
+def declare_attribute(
+    *,
+    actor: Actor | Job,
+    provider: Provider,
+    name: str,
+    value: object,
+    at: datetime,
+    endpoint: Endpoint | None = None,
+    unit: str = "",
+    standing: str = rules.Standing.DECLARED,
+    proof: str = "",
+    valid_from: datetime | None = None,
+    valid_until: datetime | None = None,
+) -> tuple[Attribute, bool]:
+    """What is said now ends what was said before; the same again changes nothing."""
+    if isinstance(actor, Actor):
+        actor.require_everywhere(Right.DECLARE_ATTRIBUTES)
+    start = valid_from or at
+    rules.check_attribute(name, value=value, standing=standing, proof=proof, valid_from=start, valid_until=valid_until)
+    if start > at:
+        raise rules.NotYet(name=name)
+    if endpoint is not None and endpoint.provider_id != provider.pk:
+        raise rules.EndpointOfAnother(endpoint=endpoint.code, provider=provider.name)
+    with transaction.atomic(using=database()):
+        known = (
+            Attribute.objects.select_for_update()
+            .filter(provider=provider, endpoint=endpoint, name=name, ended_at__isnull=True)
+            .first()
+        )
+        said = (unit, standing, proof, valid_until)
+        if known is not None:
+            before = (known.unit, known.standing, known.proof, known.valid_until)
+            same = before == said and rules.same_value(known.value, value)
+            if same and valid_from in {None, known.valid_from}:
+                return known, False
+            known.ended_at = at
+            known.save(update_fields=["ended_at"])
+        row = Attribute.objects.create(
+            provider=provider,
+            endpoint=endpoint,
+            name=name,
+            value=value,
+            unit=unit,
+            standing=standing,
+            proof=proof,
+            valid_from=start,
+            valid_until=valid_until,
+            declared_at=at,
+        )
+        fact = AttributeDeclared(
+            attribute_id=row.pk,
+            provider_id=provider.pk,
+            endpoint_id=endpoint.pk if endpoint else None,
+            attribute=name,
+            standing=row.standing,
+            valid_until=valid_until.isoformat() if valid_until else None,
+        )
+        record(fact, actor=actor, at=at)
+        return row, True
 
 
 def declare_endpoint(

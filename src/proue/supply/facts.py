@@ -13,6 +13,17 @@ class ProviderDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeDeclared:
+    kind: ClassVar[str] = "attribute.declared"
+    attribute_id: UUID
+    provider_id: UUID
+    endpoint_id: UUID | None
+    attribute: str
+    standing: str
+    valid_until: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointDeclared:
     kind: ClassVar[str] = "endpoint.declared"
     endpoint_id: UUID

@@ -7,7 +7,7 @@ from django.db.models import F, Q
 
 from proue.kernel.dataclass import DataClass
 from proue.store.models import Row, ScopedRow
-from proue.supply.rules import AiAct, KeyState, Shield, SizeClass, key_state
+from proue.supply.rules import AiAct, KeyState, Shield, SizeClass, Standing, key_state
 
 LOWEST, HIGHEST = min(DataClass).value, max(DataClass).value
 
@@ -22,7 +22,6 @@ class Provider(Row):
     code = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=200)
     hq_country = models.CharField(max_length=2)
-    attributes = models.JSONField(default=dict)  # p.* of the check dictionary, as declared
     created_at = models.DateTimeField()
 
     class Meta:
@@ -72,6 +71,48 @@ class Endpoint(Row):
     @property
     def clearance_class(self) -> DataClass:
         return DataClass(self.clearance)
+
+
+class Attribute(Row):
+    """p.* of the checks: what is said of a provider or, over it, of one endpoint; by whom known, until when.
+
+    Never changed: what is said later ends what was said before. A public register.
+    """
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="+")
+    endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=48)
+    value = models.JSONField()
+    unit = models.CharField(max_length=16, blank=True)
+    standing = models.CharField(max_length=12, choices=[(one.value, one.value) for one in Standing])
+    proof = models.CharField(max_length=500, blank=True)  # reference or address of the document that shows it
+    valid_from = models.DateTimeField()
+    valid_until = models.DateTimeField(null=True)  # the first instant at which it is no longer known
+    ended_at = models.DateTimeField(null=True)  # replaced
+    declared_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "endpoint", "name"],
+                condition=Q(ended_at__isnull=True),
+                name="one_attribute_in_force_per_subject_and_name",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=Q(standing__in=[one.value for one in Standing]), name="attribute_standing_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(standing=Standing.DECLARED) | ~Q(proof=""), name="verified_attribute_has_a_proof"
+            ),
+            models.CheckConstraint(
+                condition=Q(valid_until__isnull=True) | Q(valid_until__gt=F("valid_from")),
+                name="attribute_ends_after_it_starts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Model(Row):

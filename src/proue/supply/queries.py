@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
-from proue.supply.models import ApiKey, Endpoint, Model, Provider, Use
+from proue.kernel.policy import Gate
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
+from proue.supply.rules import Validity, validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class OfferedModel:
     operations: tuple[str, ...]
     params_total_b: float | None
     params_active_b: float | None
+    gates: tuple[Gate, ...] = ()  # none here: serving knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,135 @@ def addresses() -> list[tuple[str, str]]:
 
 def provider_by_code(code: str) -> Provider | None:
     return Provider.objects.filter(code=code).first()
+
+
+def attributes_in_force(provider_id: UUID, endpoint_id: UUID | None = None) -> dict[str, Attribute]:
+    """p.* of the checks by name: the provider's, overlaid by the endpoint's. Those past their validity included:
+    whoever evaluates a check says « expired », which is not « nobody said »."""
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=True)
+    rows = rows.filter(Q(endpoint__isnull=True) | Q(endpoint_id=endpoint_id)).order_by(
+        F("endpoint").asc(nulls_first=True)
+    )
+    return {row.name: row for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Which endpoint, whose, and under which law its provider stands."""
+
+    id: UUID
+    code: str
+    provider_id: UUID
+    hq_country: str
+
+
+def spots(codes: Iterable[str]) -> list[Spot]:
+    """Of the endpoints named, active or not, by code."""
+    rows = Endpoint.objects.filter(code__in=set(codes)).order_by("code")
+    return [Spot(*row) for row in rows.values_list("id", "code", "provider_id", "provider__hq_country")]
+
+
+def attributes_said(provider_ids: Iterable[UUID]) -> list[Attribute]:
+    """Those not replaced, past their validity included; the provider's before its endpoints'."""
+    rows = Attribute.objects.filter(provider_id__in=set(provider_ids), ended_at__isnull=True)
+    return list(rows.order_by("provider", F("endpoint").asc(nulls_first=True), "name"))
+
+
+def attributes_as_of(provider_id: UUID, at: datetime, *, declared_by: datetime) -> list[Attribute]:
+    """What was said of an instant, by `declared_by`: the last word of each subject and name, replaced since or not.
+    The provider's before its endpoints'."""
+    rows = Attribute.objects.filter(provider_id=provider_id, valid_from__lte=at, declared_at__lte=declared_by)
+    last = rows.order_by("endpoint", "name", "-declared_at", "-id").distinct("endpoint", "name")
+    return sorted(last.select_related("endpoint"), key=lambda row: (row.endpoint_id is not None, row.name))
+
+
+def sizes(endpoints: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(model, endpoint) → size class, of models active or not."""
+    rows = Model.objects.filter(endpoint__code__in=set(endpoints))
+    return {(name, endpoint): size for name, endpoint, size in rows.values_list("name", "endpoint__code", "size_class")}
+
+
+def attribute_in_force(provider_id: UUID, endpoint_id: UUID | None, name: str) -> Attribute | None:
+    """Of that very subject, nothing overlaid."""
+    subject = Q(endpoint__isnull=True) if endpoint_id is None else Q(endpoint_id=endpoint_id)
+    rows = Attribute.objects.filter(subject, provider_id=provider_id, ended_at__isnull=True)
+    return rows.filter(name=name).first()
+
+
+def attribute_history(provider_id: UUID, name: str) -> list[Attribute]:
+    """Newest first."""
+    rows = Attribute.objects.filter(provider_id=provider_id, name=name).select_related("endpoint")
+    return list(rows.order_by("-declared_at", "-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What is said of a provider and of its endpoints, as it stands at an instant. Each by subject, then name."""
+
+    holds: list[Attribute]
+    soon: list[Attribute]  # ends within 90 days
+    expired: list[Attribute]
+
+
+def register(provider_id: UUID, at: datetime) -> Register:
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=True).select_related("endpoint")
+    found: dict[Validity, list[Attribute]] = {one: [] for one in Validity}
+    for row in rows.order_by(F("endpoint__code").asc(nulls_first=True), "name"):
+        found[validity(row.valid_until, at)].append(row)
+    return Register(found[Validity.HOLDS], found[Validity.SOON], found[Validity.EXPIRED])
+
+
+def replaced_attributes(provider_id: UUID) -> list[Attribute]:
+    """What was said before and no longer is, newest first."""
+    rows = Attribute.objects.filter(provider_id=provider_id, ended_at__isnull=False).select_related("endpoint")
+    return list(rows.order_by("-ended_at", "name", "-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an endpoint stands, as anyone may know it. Neither address nor secret."""
+
+    code: str
+    country: str
+    name: str
+    clearance: DataClass
+    active: bool
+    models: tuple[str, ...]
+
+
+def sites_of(provider_id: UUID) -> list[Site]:
+    """Active or not, in the order in which the gateway tries them."""
+    models: dict[UUID, list[str]] = {}
+    for endpoint_id, name in Model.objects.filter(endpoint__provider_id=provider_id, active=True).values_list(
+        "endpoint_id", "name"
+    ):
+        models.setdefault(endpoint_id, []).append(name)
+    rows = Endpoint.objects.filter(provider_id=provider_id).order_by("position", "code")
+    rows = rows.only("code", "country", "site", "clearance", "active")
+    return [
+        Site(
+            code=row.code,
+            country=row.country,
+            name=str(row.site.get("name", "")),
+            clearance=row.clearance_class,
+            active=row.active,
+            models=tuple(sorted(models.get(row.pk, []))),
+        )
+        for row in rows
+    ]
+
+
+def providers() -> list[Provider]:
+    return list(Provider.objects.order_by("name", "code"))
+
+
+def endpoint_by_id(id: UUID) -> Endpoint | None:
+    return Endpoint.objects.filter(id=id).select_related("provider").first()
+
+
+def endpoint_codes(provider_id: UUID | None = None) -> list[str]:
+    rows = Endpoint.objects.order_by("code")
+    return list((rows if provider_id is None else rows.filter(provider_id=provider_id)).values_list("code", flat=True))
 
 
 def endpoint_by_code(code: str) -> Endpoint | None:

@@ -1,6 +1,7 @@
 """Providers, endpoints, models, declared uses, keys: what is allowed. Pure: no Django, no clock, no database."""
 
 import hmac
+import json
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from proue.kernel.dataclass import DataClass
+from proue.kernel.paris import day_of
 from proue.kernel.policy import Operation
 from proue.kernel.refusal import Refusal
 from proue.wire.seal import derive
@@ -48,6 +50,14 @@ class SizeClass(StrEnum):
     SMALL = "small"
     MEDIUM = "medium"
     LARGE = "large"
+
+
+class Standing(StrEnum):
+    """How an attribute is known."""
+
+    DECLARED = "declared"
+    VERIFIED = "verified"
+    MEASURED = "measured"
 
 
 class KeyState(StrEnum):
@@ -214,6 +224,80 @@ def key_state(*, expires_at: datetime | None, revoked_at: datetime | None, at: d
 def pseudonym(secret_key: str, person_id: UUID) -> str:
     """How a person is called in grants, tokens and usage: stable here, and meaningless to whoever has not our key."""
     return hmac.digest(derive(secret_key, "pseudonym/1"), person_id.bytes, "sha256").hex()[:PSEUDONYM_CHARACTERS]
+
+
+class UnknownAttribute(Refusal):
+    code = "attribute.unknown"
+
+
+class ProofMissing(Refusal):
+    """Verified or measured, by what?"""
+
+    code = "attribute.proof_missing"
+
+
+class EndsBeforeItStarts(Refusal):
+    code = "attribute.ends_before_it_starts"
+
+
+class NoValue(Refusal):
+    """What nobody knows is not declared: the checks then say « indéterminé »."""
+
+    code = "attribute.no_value"
+
+
+class NotYet(Refusal):
+    """Declared ahead of its first day it would open a route before its time."""
+
+    code = "attribute.not_yet"
+
+
+class EndpointOfAnother(Refusal):
+    code = "attribute.endpoint_of_another"
+
+
+def check_attribute(
+    name: str, *, value: object, standing: str, proof: str, valid_from: datetime, valid_until: datetime | None
+) -> None:
+    if name not in PROVIDER_ATTRIBUTES:
+        raise UnknownAttribute(name=name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise NoValue(name=name)
+    if standing not in {one.value for one in Standing}:
+        raise UnknownWord(word=standing, known=[one.value for one in Standing])
+    if standing != Standing.DECLARED and not proof:
+        raise ProofMissing(name=name)
+    if valid_until is not None and valid_until <= valid_from:
+        raise EndsBeforeItStarts(name=name)
+
+
+def same_value(before: object, after: object) -> bool:
+    """As JSON writes them: for Python `true` is 1, and a check reads them otherwise."""
+    return json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True)
+
+
+SOON_DAYS = 90
+
+
+class Validity(StrEnum):
+    """Where an attribute stands at an instant."""
+
+    HOLDS = "holds"
+    SOON = "soon"  # holds, and ends within SOON_DAYS
+    EXPIRED = "expired"
+
+
+def validity(valid_until: datetime | None, at: datetime) -> Validity:
+    if valid_until is None:
+        return Validity.HOLDS
+    if valid_until <= at:
+        return Validity.EXPIRED
+    return Validity.SOON if days_left(valid_until, at) <= SOON_DAYS else Validity.HOLDS
+
+
+def days_left(valid_until: datetime, at: datetime) -> int:
+    """Days of Paris until the day that it ends on: 1 is tonight at midnight. A clock change makes no day more."""
+    return (day_of(valid_until) - day_of(at)).days
 
 
 # Of a provider, as the check dictionary names them (p.* in the catalogue of requirements).

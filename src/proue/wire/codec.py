@@ -11,6 +11,9 @@ import msgspec
 WIRE_VERSION = 1
 READABLE = (WIRE_VERSION, WIRE_VERSION - 1)
 
+# msgspec lets Python's own errors through for a string that is not UTF-8, and for nesting past the stack.
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
 T = TypeVar("T")
 
 
@@ -31,7 +34,7 @@ def encode(kind: str, body: Any, *, version: int = WIRE_VERSION) -> bytes:
 def decode(data: bytes | memoryview, kind: str, into: type[T]) -> T:
     try:
         envelope = msgspec.msgpack.decode(data, type=Envelope)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UnreadableWire("not a wire message") from error
     if envelope.version not in READABLE:
         raise UnreadableWire(f"wire version {envelope.version}, readable: {READABLE}")
@@ -39,5 +42,5 @@ def decode(data: bytes | memoryview, kind: str, into: type[T]) -> T:
         raise UnreadableWire(f"expected {kind}, got {envelope.kind}")
     try:
         return msgspec.msgpack.decode(envelope.body, type=into)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UnreadableWire(f"{kind}: {error}") from error

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from proue.kernel.impact import Coefficients
+from proue.kernel.policy import Gate
 from proue.wire import codec
 
 POLICY = "policy"
@@ -30,6 +31,8 @@ class Target(msgspec.Struct, frozen=True):
     generative: bool = True
     secret: bytes | None = None
     coefficients: Coefficients | None = None
+    hq_country: str = ""
+    gates: tuple[Gate, ...] = ()  # of the classes that a commitment's checks govern
 
 
 class Model(msgspec.Struct, frozen=True):

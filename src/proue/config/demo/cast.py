@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
+VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
+BUYER = "achats@alliance.example"
+VISIT_USE = "visite-demonstration"
+ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
 
 ALLIANCE = "0999900Z"  # institutions.rules.DEMONSTRATION: a test compares them
 INSTITUTIONS: dict[str, str] = {
@@ -53,6 +57,34 @@ ACCOUNTS: tuple[Account, ...] = (
         ALLIANCE,
         "staff",
         ("lawyer",),
+        True,
+    ),
+    Account(
+        "animatrice@alliance.example",
+        "Maud Elvoret",
+        "animatrice d’un groupe de travail",
+        ALLIANCE,
+        "staff",
+        ("group_lead",),
+        True,
+    ),
+    Account(BUYER, "Solène Harcourt-Vey", "acheteuse de l’Alliance", ALLIANCE, "staff", ("buyer",), True),
+    Account(
+        "rssi@alliance.example",
+        "Bastien Louvrac",
+        "responsable de la sécurité de l’Alliance",
+        ALLIANCE,
+        "staff",
+        ("security_officer",),
+        True,
+    ),
+    Account(
+        "dpo@alliance.example",
+        "Mireille Auzance",
+        "déléguée à la protection des données de l’Alliance",
+        ALLIANCE,
+        "staff",
+        ("dpo",),
         True,
     ),
     Account(

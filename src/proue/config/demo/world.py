@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
+from proue.config.demo.market import load_demo_market
+from proue.config.demo.months import load_demo_months
+from proue.config.demo.needs import load_demo_needs
 from proue.institutions import actions as institutions
 from proue.institutions import queries
 from proue.institutions.access import Job
@@ -27,10 +30,18 @@ def announce() -> None:
 
 
 def build(*, at: datetime) -> None:
+    settle(at=at)
+    load_demo_market(at=at)
+    load_demo_months(at=at)
+
+
+def settle(*, at: datetime) -> None:
+    """Who lives there, what they read, what they asked for; before anything is bought."""
     with system("demo"):
         if not any(queries.person_by_email(account.email) for account in ACCOUNTS):
             _found()
     load_demo_corpus(at=at)
+    load_demo_needs(at=at)
 
 
 def _found() -> None:

@@ -1,6 +1,7 @@
 """Asking the gateway from here, for those whose browser runs no script. One call, bounded in time and size."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
@@ -12,6 +13,7 @@ from proue.kernel.dataclass import DataClass
 
 TIMEOUT_S = 60
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
+MAX_ERROR_BYTES = 256 * 1024
 
 
 class _StayThere(HTTPRedirectHandler):
@@ -26,7 +28,11 @@ _opener = build_opener(ProxyHandler({}), _StayThere)
 
 
 class NoAnswer(Exception):
-    """The sentence to show."""
+    """The sentence to show, and the clauses that closed the way when the policy refused."""
+
+    def __init__(self, sentence: str, clauses: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(sentence)
+        self.clauses = clauses
 
 
 def ask(
@@ -51,7 +57,7 @@ def ask(
             raw = response.read(MAX_ANSWER_BYTES + 1)
             endpoint = response.headers.get("x-proue-endpoint", "")
     except HTTPError as error:
-        raise NoAnswer(_said(error)) from None
+        raise _refused(error) from None
     except (URLError, OSError):
         raise NoAnswer(_("La passerelle ne répond pas. Rien n’a été transmis ; réessayez dans un moment.")) from None
     return _read(raw), endpoint
@@ -67,9 +73,14 @@ def _read(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _said(error: HTTPError) -> str:
+def _refused(error: HTTPError) -> NoAnswer:
     """The gateway says why, in the reader's language."""
     try:
-        return str(json.loads(error.read(65_536))["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return _("La passerelle n’a pas pu répondre. Réessayez dans un moment.")
+        said = json.loads(error.read(MAX_ERROR_BYTES))["error"]
+        return NoAnswer(str(said["message"]), [_clause(one) for one in said.get("clauses", [])])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return NoAnswer(_("La passerelle n’a pas pu répondre. Réessayez dans un moment."))
+
+
+def _clause(one: Mapping[str, object]) -> dict[str, str]:
+    return {"place": str(one.get("clause") or one.get("requirement") or ""), "need": str(one.get("need") or "")}

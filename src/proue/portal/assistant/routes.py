@@ -1,7 +1,8 @@
-"""Where a question would go, said before it is sent: the gateway's own rule, asked with what is publicly declared."""
+"""Where a question would go, said before it is sent: the gateway's own rule, asked of what is published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, cast
 
 from django.utils.translation import gettext as _
@@ -9,7 +10,7 @@ from django.utils.translation import gettext as _
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide, may_use
 from proue.portal.words import country, law
-from proue.supply.queries import OfferedModel
+from proue.wire.snapshot import Target
 
 
 class AssistantUse(Protocol):
@@ -50,20 +51,21 @@ class Grants:
         return [*lowest, *classes_of(self.own)]
 
 
-Routes = Mapping[str, Sequence[OfferedModel]]
+Routes = Mapping[str, Sequence[Target]]
 
 
 def grant_of(use: AssistantUse) -> Grant:
     return Grant(tuple(use.models), use.data_class, use.ceiling)
 
 
-def routes_of(offered: Sequence[OfferedModel], grant: Grant) -> Routes:
+def routes_of(published: Routes, grant: Grant) -> Routes:
     """Model → its machines in the gateway's order: those that this use opens and that can hold a conversation."""
-    found: dict[str, list[OfferedModel]] = {}
-    for one in offered:
-        if Operation.CHAT in one.operations and may_use(grant, one.name):
-            found.setdefault(one.name, []).append(one)
-    return found
+    able = {
+        model: [one for one in targets if Operation.CHAT in one.operations]
+        for model, targets in published.items()
+        if may_use(grant, model)
+    }
+    return {model: targets for model, targets in able.items() if targets}
 
 
 def classes_of(grant: Grant) -> list[DataClass]:
@@ -71,8 +73,8 @@ def classes_of(grant: Grant) -> list[DataClass]:
     return [one for one in DataClass if grant.data_class <= one <= grant.ceiling]
 
 
-def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass) -> OfferedModel | None:
-    """The machine that the gateway would choose first, or None when it would refuse."""
+def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass, *, at: datetime) -> Target | None:
+    """The machine that the gateway would choose first at that instant, or None when it would refuse."""
     decision = decide(
         routes,
         grant,
@@ -80,15 +82,15 @@ def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass)
         operation=Operation.CHAT,
         asked_class=data_class.code,
         max_tokens=0,
-        now=1.0,
+        now=at.timestamp(),
     )
-    return cast("OfferedModel", decision.target) if isinstance(decision, Admit) else None
+    return cast("Target", decision.target) if isinstance(decision, Admit) else None
 
 
-def said(target: OfferedModel | None) -> str:
+def said(target: Target | None) -> str:
     """One line: where it goes, who runs the machine, under which law."""
     if target is None:
         return _("Aucune machine de ce modèle ne peut recevoir ces données : rien ne partira.")
     return _("Elle ira chez {provider}, {country}, sous {law}.").format(
-        provider=target.provider, country=country(target.country), law=law(target.hq_country)
+        provider=target.operator, country=country(target.country), law=law(target.hq_country)
     )

@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from proue.portal.context import tab_owner
 from proue.portal.figures import language
 from proue.portal.requests import ActorRequest
 from proue.portal.words import CLASS_EXAMPLES, CLASSES
-from proue.supply import queries as supply
+from proue.serving import queries as serving
 
 # Questions that the demonstration's documents answer; the last two need an account of Deux-Rives.
 SUGGESTIONS = (
@@ -37,17 +38,17 @@ def index(request: ActorRequest) -> HttpResponse:
     beside = public_use_beside(use)
     grants = routes.Grants(routes.grant_of(use), routes.grant_of(beside) if beside else None)
     grant = grants.own
-    known = routes.routes_of(supply.offered_models(), grant)
+    known = routes.routes_of(serving.routes(), grant)
     classes = grants.classes()
     asked = request.POST if request.method == "POST" else None
-    first = _first_open(known, grant)
+    first = _first_open(known, grant, request.at)
     initial = {
         "question": request.GET.get("q", "")[:MAX_QUESTION],
         "data_class": grant.data_class,
         "model": first,
     }
     form = AskForm(asked, initial=initial, classes=classes, models=list(known))
-    context: dict[str, Any] = {"form": form, **_choices(known, grants, classes)}
+    context: dict[str, Any] = {"form": form, **_choices(known, grants, classes, request.at)}
     if asked is not None and form.is_valid():
         context |= _answered(request, form.cleaned_data)
     model = str(form["model"].value() or first)
@@ -55,7 +56,7 @@ def index(request: ActorRequest) -> HttpResponse:
     context |= {
         "use": use,
         "public_use": use.data_class == DataClass.PUBLIC,
-        "where": routes.said(routes.destination(known, grants.of(chosen), model, chosen)),
+        "where": routes.said(routes.destination(known, grants.of(chosen), model, chosen, at=request.at)),
         "chosen": chosen,
         "chosen_model": model,
         "generative": any(one.generative for targets in known.values() for one in targets),
@@ -77,18 +78,18 @@ def _class_or(value: object, otherwise: DataClass) -> DataClass:
         return otherwise
 
 
-def _first_open(known: routes.Routes, grant: routes.Grant) -> str:
+def _first_open(known: routes.Routes, grant: routes.Grant, at: datetime) -> str:
     """The first model that may receive the class of the use; else the first of all."""
-    fit = (name for name in known if routes.destination(known, grant, name, DataClass(grant.data_class)))
+    fit = (name for name in known if routes.destination(known, grant, name, DataClass(grant.data_class), at=at))
     return next(fit, next(iter(known), ""))
 
 
-def _choices(known: routes.Routes, grants: routes.Grants, classes: list[DataClass]) -> dict[str, Any]:
+def _choices(known: routes.Routes, grants: routes.Grants, classes: list[DataClass], at: datetime) -> dict[str, Any]:
     """What the form offers, and where each pair (model, class) would go: the page says it before sending."""
     where = {
         model: {
             one.code: {
-                "said": routes.said(target := routes.destination(known, grants.of(one), model, one)),
+                "said": routes.said(target := routes.destination(known, grants.of(one), model, one, at=at)),
                 "open": target is not None,
             }
             for one in classes
@@ -123,7 +124,7 @@ def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
             request_id=request.request_id,
         )
     except gateway.NoAnswer as reason:
-        return {"alert": str(reason), "question": asked["question"]}
+        return {"alert": str(reason), "clauses": reason.clauses, "question": asked["question"]}
     origins = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
     return {"answer": answer.read(body, endpoint, origins), "question": asked["question"]}
 

@@ -10,8 +10,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from proue.metering import queries as metering
 from proue.portal.context import THEME_COOKIE, THEMES
+from proue.portal.home.strip import strip
 from proue.portal.requests import ActorRequest
 from proue.serving import queries as serving
+from proue.store import links
 from proue.supply import queries as supply
 
 YEAR_S = 365 * 24 * 3600
@@ -27,10 +29,11 @@ def index(request: ActorRequest) -> HttpResponse:
         request,
         "home/index.html",
         {
-            "models": models,
+            "models": list({one.name: one for one in reversed(models)}.values())[::-1],  # each name once, first machine
             "gateways": len(serving.live_gateways(request.at)),
             "month": metering.public_month(request.at),
             "month_day": request.at.date(),
+            "spine": strip(links.counts()),
             "key": DEMO_KEY if settings.DEMO else "sk-proue-…",
             "base_url": settings.PUBLIC_URL,
             "model": models[0].name if models else "proue-citations",

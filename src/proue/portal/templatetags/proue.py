@@ -1,5 +1,6 @@
 """What templates need and Django has not: icons, figures, words, the other language's address."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -15,8 +16,13 @@ from django.utils.translation import get_language
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.portal import figures, words
+from proue.portal.spine.stations import Stop, stops
+from proue.procurement.rules import Kind, Phase, State
+from proue.store.links import Lineage
+from proue.supply.rules import Standing
 
 register = template.Library()
+PUNCTUATION = re.compile(r" ([;:?!])(?=\s|$)")
 # Strokes on a 24-unit square, drawn with the colour of the text.
 ICONS = {
     "mark": '<path d="M2.5 9.5c7 .6 13-1.4 19-6-2 5.4-5 9.6-8.5 13"/><path d="M2 16.5c2.5 0 2.5 1.6 5 1.6s2.5-1.6 5-1.6 2.5 1.6 5 1.6 2.5-1.6 5-1.6"/>',  # noqa: E501
@@ -70,6 +76,17 @@ def class_words(value: int | DataClass) -> str:
 
 
 @register.filter
+def need_word(value: str, list_name: str) -> str:
+    """`{{ one.theme|need_word:"theme" }}`"""
+    return str(words.NEED_WORDS[list_name][value])
+
+
+@register.filter
+def shortened(value: str, length: int) -> str:
+    return words.shortened(value, length)
+
+
+@register.filter
 def class_example(value: int | DataClass) -> str:
     return str(words.CLASS_EXAMPLES[DataClass(value)])
 
@@ -101,6 +118,12 @@ def status_words(value: str) -> str:
 
 
 @register.filter
+def word(code: str, kind: str) -> str:
+    """Of a code of the cahier des charges (words.WORDS); the code itself when nobody gave it words."""
+    return str(words.WORDS[kind].get(code, code))
+
+
+@register.filter
 def country(code: str) -> str:
     return words.country(code)
 
@@ -116,6 +139,27 @@ def licence(code: str) -> str:
 
 
 @register.filter
+def kind_words(value: str) -> str:
+    """Of a commitment."""
+    return str(words.COMMITMENT_KINDS[Kind(value)])
+
+
+@register.filter
+def phase_words(value: str) -> str:
+    return str(words.COMMITMENT_PHASES[Phase(value)])
+
+
+@register.filter
+def commitment_state_words(value: str) -> str:
+    return str(words.COMMITMENT_STATES[State(value)])
+
+
+@register.filter
+def standing_words(value: str) -> str:
+    return str(words.STANDINGS[Standing(value)])
+
+
+@register.filter
 def count(value: int) -> str:
     return figures.count(value)
 
@@ -128,6 +172,15 @@ def day(value: date | datetime | None) -> str:
 @register.filter
 def moment(value: datetime | None) -> str:
     return figures.moment(value) if value else ""
+
+
+@register.filter
+def typeset(text: str) -> str:
+    """Words that people or catalogues wrote with plain spaces, as French sets them."""
+    if language_code() != "fr":
+        return text
+    kept = text.replace("« ", "«\u00a0").replace(" »", "\u00a0»")
+    return PUNCTUATION.sub("\u00a0\\1", kept)
 
 
 @register.filter
@@ -198,3 +251,9 @@ def language_code() -> str:
 def qr(svg: str) -> SafeString:
     """The drawing that we asked of `qrcode`, inline: our policy loads no image from a data address."""
     return mark_safe(svg[svg.index("<svg") :])  # noqa: S308 - drawn by a library from a secret of ours
+
+
+@register.simple_tag
+def stations(lineage: Lineage | None, here: str = "") -> list[Stop]:
+    """The strip's stations as this lineage fills them (parts/strip.html)."""
+    return stops(lineage or None, here)

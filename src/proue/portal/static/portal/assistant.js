@@ -204,18 +204,34 @@ function showEnd(node, result) {
     cost.querySelector("[data-part=model]").replaceChildren(element("code", result.model));
     cost.querySelector("[data-part=endpoint]").replaceChildren(element("code", result.endpoint));
     cost.querySelector("[data-part=class]").textContent = data.words[result.dataClass] || "";
+    const path = `${encodeURIComponent(result.endpoint)}/${encodeURIComponent(result.dataClass)}`;
+    cost.querySelector("[data-part=why]").href = `${say.prefix}/preuves/pourquoi/${path}/`;
     cost.hidden = false;
   }
+}
+
+// The clauses that closed the way, each with the need that it comes from: what a person may read and contest.
+function clauseList(clauses) {
+  const list = element("ul");
+  for (const one of clauses) {
+    const item = element("li");
+    const place = one.clause || one.requirement;
+    if (place) item.append(link(`${say.prefix}/cahier/${encodeURIComponent(place)}/`, place));
+    if (one.need) item.append(" · ", link(`${say.prefix}/besoins/${encodeURIComponent(one.need)}/`, one.need));
+    if (item.childNodes.length) list.append(item);
+  }
+  return list.childElementCount ? [list] : [];
 }
 
 function markEnd(node, sentence) {
   node.querySelector(".said").append(element("p", sentence, "faint"));
 }
 
-function showTrouble(node, sentence, again) {
+function showTrouble(node, sentence, again, clauses = []) {
   node.querySelector(".waiting").hidden = true;
   const notice = node.querySelector(".notice");
   notice.querySelector("p").textContent = sentence;
+  notice.querySelector("p").after(...clauseList(clauses));
   notice.hidden = false;
   notice.querySelector("button").addEventListener("click", () => { node.remove(); again(); }, { once: true });
   said.textContent = sentence;
@@ -242,13 +258,24 @@ async function sessionToken(declared) {
   return made.token;
 }
 
-class Refused extends Error {}
+class Refused extends Error {
+  constructor(sentence, clauses = []) {
+    super(sentence);
+    this.clauses = clauses;
+  }
+}
 
 async function refuse(answer) {
-  let sentence = "";
-  try { sentence = (await answer.json()).error.message; } catch { /* not the gateway's shape */ }
+  let error = {};
+  try { error = (await answer.json()).error; } catch { /* not the gateway's shape */ }
   if (answer.status === 401) tokens = {};
-  throw new Refused(sentence || say.lost);
+  throw new Refused(error.message || say.lost, Array.isArray(error.clauses) ? error.clauses : []);
+}
+
+// What the gateway decided it was: a use's own class is a floor under what was declared.
+function decidedClass(answer, declared) {
+  const said = /(?:^|;)class=(\w+)/.exec(answer.headers.get("x-proue-route-reason") || "");
+  return said ? said[1] : declared;
 }
 
 async function* events(stream) {
@@ -342,6 +369,7 @@ async function ask(asked) {
     });
     if (!answer.ok) await refuse(answer);
     result.endpoint = answer.headers.get("x-proue-endpoint") || "";
+    result.dataClass = decidedClass(answer, result.dataClass);
     const complete = streamed ? await readStream(answer, result, onText) : (await readWhole(answer, result), true);
     showEnd(node, result);
     if (!complete) throw new Refused(say.cut);
@@ -358,7 +386,7 @@ async function ask(asked) {
       said.textContent = say.stopped;
     } else {
       const known = error instanceof Refused || error instanceof Expired;
-      showTrouble(node, known ? error.message : say.lost, () => ask(asked));
+      showTrouble(node, known ? error.message : say.lost, () => ask(asked), error.clauses);
       if (error instanceof Expired) node.querySelector(".notice p").append(" ", link(say.signin, say.signinwords));
     }
   } finally {
