@@ -165,8 +165,9 @@ def upgrade() -> str:
 
 def _manifest(path: Path) -> dict[str, Any]:
     """Raises ValueError for what is no manifest of ours."""
-    read = json.loads(path.read_text())
-    parts = read.get("sha256") if isinstance(read, dict) else None
+    given = json.loads(path.read_text())
+    read: dict[str, Any] = given if isinstance(given, dict) else {}
+    parts = read.get("sha256")
     if isinstance(parts, dict) and {DUMP, SECRET} <= parts.keys() and isinstance(read.get("made_at"), str):
         return read
     raise ValueError("manifeste incomplet")
