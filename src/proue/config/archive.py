@@ -23,7 +23,7 @@ MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secr
 FORMAT = 1
 CHUNK_BYTES = 1024 * 1024
 ADMINISTRATOR_NEEDED = (
-    "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
+    "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
     "PROUE_ADMIN_DATABASE_URL à cette commande, et à elle seule. Aucun des trois comptes de Proue ne lit tout."
 )
 ADMINISTRATOR_REFUSED = (
@@ -69,7 +69,7 @@ def backup(target: Path) -> str:
     """The archive holds the secret key: whoever reads it can read sealed secrets. Written 0600, whole or not at all."""
     data = env.data_dir()
     if not target.absolute().parent.is_dir():
-        raise env.BadSetting(f"Le dossier {target.absolute().parent} n’existe pas : créez-le, ou donnez un autre --to.")
+        raise env.BadSetting(f"Le dossier {target.absolute().parent} n’existe pas : créez-le, ou donnez un autre --to.")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".proue-backup-") as name:
         work = Path(name)
         with _urls() as urls:
@@ -100,8 +100,8 @@ def backup(target: Path) -> str:
         made.replace(target)
     size = target.stat().st_size / 1e6
     return (
-        f"Sauvegarde écrite : {target} ({size:.1f} Mo, {len(stored)} fichiers). "
-        "Elle contient la clé secrète : gardez-la comme un mot de passe."
+        f"Sauvegarde écrite : {target} ({size:.1f} Mo, {len(stored)} fichiers). "
+        "Elle contient la clé secrète : gardez-la comme un mot de passe."
     )
 
 
