@@ -38,11 +38,11 @@ __all__ = ["BadDeclaration", "Report", "apply"]
 
 ADDED, CHANGED, SAME = "+", "~", "="
 BUDGETS_LATER = "Les budgets sont enregistrés ; leur application par la passerelle viendra avec une version ultérieure."
-SHORT_KEY = "La clé « {name} » est courte : à moins de 32 caractères après « sk-proue- », elle se devine plus vite."
-OLDER_KEY = "L’ancienne clé « {name} » reste valable : révoquez-la quand plus personne ne s’en sert."
+SHORT_KEY = "La clé « {name} » est courte : à moins de 32 caractères après « sk-proue- », elle se devine plus vite."
+OLDER_KEY = "L’ancienne clé « {name} » reste valable : révoquez-la quand plus personne ne s’en sert."
 SHIELD_LATER = (
-    "Le bouclier de « {use} » ({shield}) est enregistré ; masquer ou bloquer les données personnelles viendra "
-    "avec une version ultérieure : d’ici là, tout passe tel quel."
+    "Le bouclier de « {use} » ({shield}) est enregistré ; masquer ou bloquer les données personnelles viendra "
+    "avec une version ultérieure : d’ici là, tout passe tel quel."
 )
 NO_GATEWAY = "Aucune passerelle n’est en vie ; la prochaine lira ces déclarations à son démarrage."
 
@@ -80,10 +80,10 @@ class Report:
         if self.lagging:
             named = ", ".join(str(one) for one in self.lagging)
             lines.append(
-                f"Publié ; après {ACKNOWLEDGE_S:g} s, ces passerelles ne servent pas encore l’ensemble : {named}"
+                f"Publié ; après {ACKNOWLEDGE_S:g} s, ces passerelles ne servent pas encore l’ensemble : {named}"
             )
         if self.dry_run:
-            lines.append("Essai seulement : rien n’a été enregistré.")
+            lines.append("Essai seulement : rien n’a été enregistré.")
         return "\n".join(lines)
 
 
@@ -200,7 +200,7 @@ class _Work:
         given = entry.values
         known = queries.endpoint_by_code(given["code"])
         if known is not None and known.internal:
-            raise _Wrong("code", f"« {given['code']} » est le moteur de cette instance : choisissez un autre code.")
+            raise _Wrong("code", f"« {given['code']} » est le moteur de cette instance : choisissez un autre code.")
         provider = queries.provider_by_code(given["provider"])
         if provider is None:
             raise self._unknown(entry, "provider", "providers", "code", "Le fournisseur")
@@ -280,7 +280,7 @@ class _Work:
         held = queries.key_holding(key_digest(secret))
         if held is not None and held.use_id == use.pk:
             if held.revoked_at is not None:
-                raise _Wrong("secret_env", "Cette clé a été révoquée : une clé révoquée ne revient pas.")
+                raise _Wrong("secret_env", "Cette clé a été révoquée : une clé révoquée ne revient pas.")
             self._note(SAME, "key", name)
             return
         person = person_by_email(given["person"]) if "person" in given else None
@@ -307,7 +307,7 @@ class _Work:
         given = entry.values
         named = [one for one in Subject if one.value in given]
         if len(named) != 1:
-            raise _Wrong("", "Un budget porte sur une chose et une seule : institution, use, key ou person.")
+            raise _Wrong("", "Un budget porte sur une chose et une seule : institution, use, key ou person.")
         subject = named[0]
         subject_id, institution_id, scope_id = self._subject(entry, subject)
         per = Per(given["per"])

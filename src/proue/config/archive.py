@@ -24,7 +24,7 @@ MANIFEST, DUMP, FILES, SECRET = "manifest.json", "database.dump", "files", "secr
 FORMAT = 1
 CHUNK_BYTES = 1024 * 1024
 ADMINISTRATOR_NEEDED = (
-    "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
+    "Sur votre propre PostgreSQL, sauvegarder et restaurer se font avec un compte d’administration : donnez "
     "PROUE_ADMIN_DATABASE_URL à cette commande, et à elle seule. Aucun des trois comptes de Proue ne lit tout."
 )
 ADMINISTRATOR_REFUSED = (

@@ -294,7 +294,7 @@ def restore(archive: Path, yes: bool) -> None:
     from proue.config.archive import restore as run
 
     if not yes:
-        click.confirm("La base, les fichiers et les clés présents seront remplacés. Continuer ?", abort=True)
+        click.confirm("La base, les fichiers et les clés présents seront remplacés. Continuer ?", abort=True)
     click.echo(run(archive))
 
 

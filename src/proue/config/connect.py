@@ -54,5 +54,5 @@ def run_dir(data_dir: Path) -> Path:
     short.mkdir(mode=0o700, exist_ok=True)
     found = short.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise env.BadSetting(f"Le dossier {short} n’appartient pas à Proue : supprimez-le, puis relancez la commande.")
+        raise env.BadSetting(f"Le dossier {short} n’appartient pas à Proue : supprimez-le, puis relancez la commande.")
     return short

@@ -64,12 +64,12 @@ def _guarded(examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield from examine()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
         text = " ".join(str(error).split())
-        yield Finding(State.BROKEN, examine.__name__.strip("_"), f"Examen impossible : {text[:200]}")
+        yield Finding(State.BROKEN, examine.__name__.strip("_"), f"Examen impossible : {text[:200]}")
 
 
 def _directory(path: Path) -> Iterator[Finding]:
     if not path.is_dir():
-        yield Finding(State.ATTENTION, "dossier de données", f"{path} n’existe pas encore : `proue up` le créera.")
+        yield Finding(State.ATTENTION, "dossier de données", f"{path} n’existe pas encore : `proue up` le créera.")
         return
     if not os.access(path, os.W_OK):
         yield Finding(State.BROKEN, "dossier de données", f"{path} n’est pas inscriptible.")
@@ -80,7 +80,7 @@ def _directory(path: Path) -> Iterator[Finding]:
     for secret in sorted((path / "secrets").glob("*")):
         mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & 0o077:
-            yield Finding(State.BROKEN, "secrets", f"{secret} est lisible par d’autres comptes : chmod 600 {secret}")
+            yield Finding(State.BROKEN, "secrets", f"{secret} est lisible par d’autres comptes : chmod 600 {secret}")
 
 
 def _exposure() -> Iterator[Finding]:
@@ -88,13 +88,13 @@ def _exposure() -> Iterator[Finding]:
     local = host in {"127.0.0.1", "localhost", "::1"}
     if public.startswith("http://") and not any(name in public for name in ("127.0.0.1", "localhost", "[::1]")):
         yield Finding(
-            State.ATTENTION, "adresse publique", f"{public} n’est pas chiffrée : placez TLS devant la passerelle."
+            State.ATTENTION, "adresse publique", f"{public} n’est pas chiffrée : placez TLS devant la passerelle."
         )
     elif not local and not public:
         yield Finding(
             State.ATTENTION,
             "adresse publique",
-            "PROUE_PUBLIC_URL n’est pas donnée : les liens des citations seront faux.",
+            "PROUE_PUBLIC_URL n’est pas donnée : les liens des citations seront faux.",
         )
     else:
         yield Finding(State.OK, "adresse publique", public or "cette machine seulement")
@@ -104,7 +104,7 @@ def _exposure() -> Iterator[Finding]:
         state = State.OK if local else State.BROKEN
         yield Finding(state, "clé secrète", "gardée dans le dossier de données")
     if not env.text("PROUE_EMAIL_URL"):
-        yield Finding(State.ATTENTION, "courriel", "PROUE_EMAIL_URL n’est pas donnée : aucun message ne part.")
+        yield Finding(State.ATTENTION, "courriel", "PROUE_EMAIL_URL n’est pas donnée : aucun message ne part.")
 
 
 def _gateway() -> Iterator[Finding]:
@@ -115,14 +115,14 @@ def _gateway() -> Iterator[Finding]:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except OSError:
-        yield Finding(State.ATTENTION, "passerelle", f"Rien ne répond sur le port {port} : lancez `proue up`.")
+        yield Finding(State.ATTENTION, "passerelle", f"Rien ne répond sur le port {port} : lancez `proue up`.")
         return
     finally:
         connection.close()
     if status == http.client.OK:
         yield Finding(State.OK, "passerelle", f"prête sur le port {port}")
     else:
-        yield Finding(State.BROKEN, "passerelle", f"répond {status} sur /readyz : elle n’a reçu aucun instantané.")
+        yield Finding(State.BROKEN, "passerelle", f"répond {status} sur /readyz : elle n’a reçu aucun instantané.")
 
 
 def _postgres() -> Iterator[Finding]:
@@ -136,7 +136,7 @@ def _postgres() -> Iterator[Finding]:
     state = State.OK if number >= MIN_POSTGRES else State.BROKEN
     yield Finding(state, "PostgreSQL", f"{version} (16 au moins)")
     if row is None:
-        yield Finding(State.BROKEN, "pgvector", "L’extension vector manque : CREATE EXTENSION vector;")
+        yield Finding(State.BROKEN, "pgvector", "L’extension vector manque : CREATE EXTENSION vector;")
         return
     new_enough = tuple(int(part) for part in row[0].split(".")) >= MIN_PGVECTOR
     yield Finding(State.OK if new_enough else State.BROKEN, "pgvector", f"{row[0]} (0.8.4 au moins)")
@@ -152,10 +152,10 @@ def _roles() -> Iterator[Finding]:
         current, session, bypass = cursor.fetchone()
     if bypass:
         yield Finding(
-            State.BROKEN, "rôles", f"{session} contourne l’isolation des établissements : donnez un rôle ordinaire."
+            State.BROKEN, "rôles", f"{session} contourne l’isolation des établissements : donnez un rôle ordinaire."
         )
     elif current != session:
-        yield Finding(State.ATTENTION, "rôles", "Une seule DATABASE_URL : trois adresses isolent mieux (décision 8).")
+        yield Finding(State.ATTENTION, "rôles", "Une seule DATABASE_URL : trois adresses isolent mieux (décision 8).")
     else:
         yield Finding(State.OK, "rôles", f"{current}, sans passe-droit")
 
@@ -165,7 +165,7 @@ def _migrations() -> Iterator[Finding]:
 
     missing = pending()
     if missing:
-        yield Finding(State.BROKEN, "tables", f"{len(missing)} migrations à passer : proue migrate")
+        yield Finding(State.BROKEN, "tables", f"{len(missing)} migrations à passer : proue migrate")
     else:
         yield Finding(State.OK, "tables", "à jour")
 
@@ -183,10 +183,10 @@ def _worker() -> Iterator[Finding]:
     if alive:
         yield Finding(State.OK, "travaux", f"{alive} exécutant(s) en vie")
     else:
-        yield Finding(State.ATTENTION, "travaux", "Aucun exécutant en vie : lancez `proue worker`.")
+        yield Finding(State.ATTENTION, "travaux", "Aucun exécutant en vie : lancez `proue worker`.")
     if failed:
         yield Finding(
-            State.ATTENTION, "travaux", f"{failed} travaux ont échoué ; leur cause est dans log/worker.jsonl."
+            State.ATTENTION, "travaux", f"{failed} travaux ont échoué ; leur cause est dans log/worker.jsonl."
         )
 
 
@@ -212,4 +212,4 @@ def _endpoints() -> Iterator[Finding]:
         else:
             yield Finding(State.OK, f"moteur {code}", "répond")
     if not found:
-        yield Finding(State.ATTENTION, "moteurs", "Aucun moteur déclaré : proue engine connect URL")
+        yield Finding(State.ATTENTION, "moteurs", "Aucun moteur déclaré : proue engine connect URL")

@@ -72,7 +72,7 @@ def normal(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadSetting(f"« {url} » n’est pas l’adresse d’un moteur, comme http://127.0.0.1:11434/v1.")
     if parts.username or parts.password:
-        raise BadSetting("Une adresse ne contient pas de mot de passe : donnez la clé du moteur par --api-key-env.")
+        raise BadSetting("Une adresse ne contient pas de mot de passe : donnez la clé du moteur par --api-key-env.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/") or "/v1"
     return urlunsplit(SplitResult(parts.scheme, f"{host}:{port}" if port else host, path, "", ""))
@@ -92,7 +92,7 @@ def connect(url: str, *, api_key_env: str | None = None, engine: str | None = No
         raise BadSetting(f"{base_url} : {error}") from None
     names = [model.name for model in listed]
     if not names:
-        raise BadSetting(f"{base_url} répond, et ne propose aucun modèle : chargez-en un, puis relancez la commande.")
+        raise BadSetting(f"{base_url} répond, et ne propose aucun modèle : chargez-en un, puis relancez la commande.")
     name = engine or _engine_name(base_url, listed)
 
     from proue.config.publishing import publish_and_wait

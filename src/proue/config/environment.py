@@ -19,7 +19,7 @@ def integer(name: str, default: int, *, low: int, high: int) -> int:
     try:
         value = int(raw)
     except ValueError:
-        raise BadSetting(f"{name} doit être un entier, et vaut « {raw} ».") from None
+        raise BadSetting(f"{name} doit être un entier, et vaut « {raw} ».") from None
     if not low <= value <= high:
         raise BadSetting(f"{name} doit être compris entre {low} et {high}, et vaut {value}.")
     return value
@@ -31,7 +31,7 @@ def boolean(name: str, *, default: bool) -> bool:
         return True
     if raw in {"0", "false", "no", "non", ""}:
         return False
-    raise BadSetting(f"{name} doit valoir 1 ou 0, et vaut « {raw} ».")
+    raise BadSetting(f"{name} doit valoir 1 ou 0, et vaut « {raw} ».")
 
 
 def words(name: str) -> list[str]:

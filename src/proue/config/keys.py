@@ -24,5 +24,5 @@ def create(*, use_code: str, name: str) -> dict[str, str]:
 def _unknown(code: str, known: list[str]) -> str:
     close = get_close_matches(code, known, n=1)
     if close:
-        return f"Aucun usage déclaré ne porte le code « {code} ». Vouliez-vous dire « {close[0]} » ?"
-    return f"Aucun usage déclaré ne porte le code « {code} » : déclarez-le avec `proue apply`."
+        return f"Aucun usage déclaré ne porte le code « {code} ». Vouliez-vous dire « {close[0]} » ?"
+    return f"Aucun usage déclaré ne porte le code « {code} » : déclarez-le avec `proue apply`."

@@ -15,7 +15,7 @@ from proue.config.environment import BadSetting
 READY_S = 300.0
 PARALLEL = 4
 MISSING = (
-    "llama.cpp n’est pas installé : ajoutez l’option « llama » (pip install 'proue[llama]'), puis relancez la commande."
+    "llama.cpp n’est pas installé : ajoutez l’option « llama » (pip install 'proue[llama]'), puis relancez la commande."
 )
 
 

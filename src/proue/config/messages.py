@@ -126,14 +126,14 @@ def problems() -> list[str]:
         catalog = {_key(message): message for message in read(locale) if message.id}
         due = {key: one for key, one in said.items() if wanted(locale, one)}
         found += [
-            f"{locale} : phrase absente du catalogue : {_short(one)}" for key, one in due.items() if key not in catalog
+            f"{locale} : phrase absente du catalogue : {_short(one)}" for key, one in due.items() if key not in catalog
         ]
         found += [
-            f"{locale} : phrase qui n’est plus dite : {_short(one)}" for key, one in catalog.items() if key not in due
+            f"{locale} : phrase qui n’est plus dite : {_short(one)}" for key, one in catalog.items() if key not in due
         ]
         for key, message in catalog.items():
             if key in due:
-                found += [f"{locale} : {wrong} : {_short(message)}" for wrong in _wrong(message)]
+                found += [f"{locale} : {wrong} : {_short(message)}" for wrong in _wrong(message)]
     return found
 
 
@@ -165,7 +165,7 @@ def _short(message: Message) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Catalogues de Proue : sans option, les compile.")
+    parser = argparse.ArgumentParser(description="Catalogues de Proue : sans option, les compile.")
     parser.add_argument("--update", action="store_true", help="relève les phrases des sources")
     parser.add_argument(
         "--check", action="store_true", help="échoue s’il manque une phrase, une traduction, un pluriel"

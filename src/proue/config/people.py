@@ -16,10 +16,10 @@ def create(*, email: str, name: str, uai: str | None, status: str, roles: tuple[
         validate_password(password)
         wanted = [Role(role) for role in roles]
     except ValidationError as error:
-        raise BadSetting("Ce mot de passe est refusé : " + " ".join(error.messages)) from None
+        raise BadSetting("Ce mot de passe est refusé : " + " ".join(error.messages)) from None
     except ValueError:
         known = ", ".join(role.value for role in Role)
-        raise BadSetting(f"Un rôle est inconnu. Les rôles sont : {known}.") from None
+        raise BadSetting(f"Un rôle est inconnu. Les rôles sont : {known}.") from None
     at, job = utc_now(), Job()
     with system("apply"):
         if queries.person_by_email(email) is not None:
@@ -30,4 +30,4 @@ def create(*, email: str, name: str, uai: str | None, status: str, roles: tuple[
             actions.open_membership(actor=job, person=person, institution=institution, status=Status(status), at=at)
         for role in wanted:
             actions.grant_role(actor=job, person=person, role=role, institution=institution, at=at)
-    return f"Compte ouvert : {email}."
+    return f"Compte ouvert : {email}."

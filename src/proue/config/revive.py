@@ -33,7 +33,7 @@ class Database:
                 return
             self._reviving = None
         if self._running is not None and self._running.child.poll() is not None:
-            self._say("La base de données s’est arrêtée ; Proue la relance.")
+            self._say("La base de données s’est arrêtée ; Proue la relance.")
             dead, self._running = self._running, None
             self._reviving = threading.Thread(target=self._revive, args=[dead], name="postgres-revival", daemon=True)
             self._reviving.start()

@@ -143,7 +143,7 @@ class Supervisor:
         if now - child.started > STEADY_S:
             child.backoff = BACKOFF_FIRST_S
         code = child.process.returncode if child.process else None
-        self.say(f"{child.name} s’est arrêté (code {code}) ; nouvel essai dans {child.backoff:g} s.")
+        self.say(f"{child.name} s’est arrêté (code {code}) ; nouvel essai dans {child.backoff:g} s.")
         child.again_at = now + child.backoff
         child.backoff = min(child.backoff * 2, BACKOFF_MAX_S)
 

@@ -31,15 +31,15 @@ DEMO_MARK = "demonstration-world"
 PROPOSED_KEY_ENV = "PROUE_API_KEY"
 
 REFUSE_DEMO = (
-    "Le monde de démonstration a des mots de passe publics : il ne s’ouvre que sur cette machine. "
+    "Le monde de démonstration a des mots de passe publics : il ne s’ouvre que sur cette machine. "
     "Ajoutez --no-demo et un autre --data-dir, ou restez sur --host 127.0.0.1."
 )
 CHOOSE_YOUR_OWN = (
-    "Hors de cette machine, Proue demande un secret que vous avez choisi : "
-    "donnez PROUE_SECRET_KEY (32 caractères au moins ; par exemple `openssl rand -base64 48`)."
+    "Hors de cette machine, Proue demande un secret que vous avez choisi : "
+    "donnez PROUE_SECRET_KEY (32 caractères au moins ; par exemple `openssl rand -base64 48`)."
 )
 SAY_YOUR_ADDRESS = (
-    "Hors de cette machine, Proue doit connaître son adresse : donnez PROUE_PUBLIC_URL "
+    "Hors de cette machine, Proue doit connaître son adresse : donnez PROUE_PUBLIC_URL "
     "(par exemple https://ia.votre-universite.fr), celle que les personnes tapent."
 )
 
@@ -91,7 +91,7 @@ def _check_directory(path: Path) -> None:
     free = shutil.disk_usage(path).free // (1024 * 1024)
     if free < FREE_MB_NEEDED:
         raise env.BadSetting(
-            f"Il ne reste que {free} Mo sur le disque qui porte {path} : libérez-en au moins {FREE_MB_NEEDED}, "
+            f"Il ne reste que {free} Mo sur le disque qui porte {path} : libérez-en au moins {FREE_MB_NEEDED}, "
             "puis relancez la commande. Aucune donnée n’a été perdue."
         )
 
@@ -104,16 +104,16 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except PermissionError:
             raise env.BadSetting(
-                f"Le port {port} est réservé : choisissez-en un au-dessus de 1023 avec --port."
+                f"Le port {port} est réservé : choisissez-en un au-dessus de 1023 avec --port."
             ) from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise env.BadSetting(
-                    f"L’adresse {host} ne peut pas être écoutée ({error.strerror}) : donnez avec --host "
+                    f"L’adresse {host} ne peut pas être écoutée ({error.strerror}) : donnez avec --host "
                     "une adresse de cette machine."
                 ) from None
             raise env.BadSetting(
-                f"Le port {port} de {host} est déjà pris ({error.strerror}) : arrêtez le programme qui l’occupe, "
+                f"Le port {port} de {host} est déjà pris ({error.strerror}) : arrêtez le programme qui l’occupe, "
                 "ou choisissez un autre port avec --port."
             ) from None
 
@@ -212,7 +212,7 @@ def _run(argv: list[str], variables: Mapping[str, str], supervisor: Supervisor) 
             raise
     if process.returncode:
         raise env.BadSetting(
-            "La préparation de la base n’a pas abouti ; rien n’a été ouvert. La cause est écrite au-dessus."
+            "La préparation de la base n’a pas abouti ; rien n’a été ouvert. La cause est écrite au-dessus."
         )
 
 
@@ -222,7 +222,7 @@ def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
         supervisor.step(0.1)
         if _answers(options, "/readyz") and _answers(options, "/") and _engine_listens(options):
             return
-    say(f"Proue n’est pas encore prêt après {READY_S:g} s ; voyez {options.data_dir / 'log'}.")
+    say(f"Proue n’est pas encore prêt après {READY_S:g} s ; voyez {options.data_dir / 'log'}.")
 
 
 def _answers(options: Options, path: str) -> bool:
@@ -249,34 +249,34 @@ def _engine_listens(options: Options) -> bool:
 
 def _welcome(options: Options, seconds: float) -> None:
     say("")
-    say(f"Proue est prêt en {seconds:.1f} s : {options.public_url}/")
+    say(f"Proue est prêt en {seconds:.1f} s : {options.public_url}/")
     say(f"  Assistant        {options.public_url}/assistant/")
     say(f"  Passerelle       {options.public_url}/v1   (compatible OpenAI)")
     if options.demo:
         from proue.config.demo.cast import ACCOUNTS, DEMO_KEY, PASSWORD
 
         say("")
-        say(f"  Comptes du monde de démonstration (mot de passe : {PASSWORD})")
+        say(f"  Comptes du monde de démonstration (mot de passe : {PASSWORD})")
         for account in ACCOUNTS:
             say(f"    {account.email:<44} {account.label}")
         say("")
         body = json.dumps(
             {
                 "model": "proue-citations",
-                "messages": [{"role": "user", "content": "Comment obtenir une aide d'urgence ?"}],
+                "messages": [{"role": "user", "content": "Comment obtenir une aide d'urgence ?"}],
             },
             ensure_ascii=False,
         ).replace("'", "'\\''")
-        say("  Un essai, sans rien installer :")
+        say("  Un essai, sans rien installer :")
         say(
             f"    curl -s {options.url}/v1/chat/completions -H 'Authorization: Bearer {DEMO_KEY}' "
             f"-H 'Content-Type: application/json' -d '{body}'"
         )
     else:
-        say("  Première personne : proue person create --email … --role operator")
+        say("  Première personne : proue person create --email … --role operator")
     for engine in _engines():
         say("")
-        say(f"  {engine.name} répond sur {engine.url} ; pour le brancher : proue engine connect {engine.url}")
+        say(f"  {engine.name} répond sur {engine.url} ; pour le brancher : proue engine connect {engine.url}")
     say("")
     say("  Ctrl+C arrête tout.")
 

@@ -42,7 +42,7 @@ PR_SET_PDEATHSIG = 1
 
 
 NO_ROOM = (
-    "La passerelle ne peut pas démarrer : il n’y a pas de place pour son journal dans {path}. "
+    "La passerelle ne peut pas démarrer : il n’y a pas de place pour son journal dans {path}. "
     "Libérez au moins 16 Mo, puis relancez-la. Aucune donnée n’a été perdue."
 )
 
