@@ -173,8 +173,19 @@ def test_the_page_says_closed_when_the_gateway_would():
 
 @pytest.mark.parametrize(
     ("country", "words_said"),
-    [("FR", "droit français"), ("DE", "Allemagne"), ("NO", "Espace économique européen"), ("US", "hors de l’Union")],
+    [
+        ("FR", "droit français"),
+        ("DE", "Allemagne"),
+        ("NO", "Espace économique européen"),
+        ("US", "hors de l’Union"),
+        ("ZZ", "non déclaré"),
+    ],
 )
 def test_the_law_is_that_of_the_head_office(country, words_said):
     with translation.override("fr"):
         assert words_said in words.law(country)
+
+
+def test_a_country_that_nobody_declared_is_said_to_be_so():
+    with translation.override("fr"):
+        assert words.country("ZZ") == "pays non déclaré"

@@ -13,6 +13,7 @@ import yaml
 from proue.config import engines, keys
 from proue.config.apply import BadDeclaration, apply
 from proue.config.environment import BadSetting
+from proue.config.prepare import declare_own_engine
 from proue.institutions.access import Job
 from proue.institutions.models import Institution
 from proue.kernel.dataclass import DataClass
@@ -376,6 +377,36 @@ def test_an_engine_is_connected_in_one_line_for_public_data(committed):
         target = serving.published().routes["mistral:7b"][0]
     assert target.base_url == url + "/v1"
     assert target.coefficients.tier == "opaque"
+
+
+def test_the_line_that_connecting_prints_lets_the_engine_receive_internal_data(committed, files, now):
+    with engine(lambda: listed("mistral:7b")) as (url, _):
+        said = engines.connect(url)
+        assert "proue apply" in said
+        line = said[said.index("endpoints:") : said.index("\npuis")]
+        run(files(line), now=now)
+        with system("demo"):
+            row = Endpoint.objects.get()
+            assert (row.clearance, row.hardware) == (DataClass.INTERNAL, {"engine": "Ollama"})
+            assert Model.objects.get().active
+        assert "proue apply" not in engines.connect(url), "said while it is of use"
+
+
+@pytest.mark.parametrize(("declared", "shown"), [(None, "ZZ"), ("", "ZZ"), ("DE", "DE")])
+def test_this_machine_is_nowhere_until_someone_says_it(monkeypatch, declared, shown):
+    monkeypatch.delenv("PROUE_COUNTRY", raising=False)
+    if declared is not None:
+        monkeypatch.setenv("PROUE_COUNTRY", declared)
+    assert engines._where("http://127.0.0.1:11434/v1", "Ollama")[1] == shown
+
+
+def test_our_own_engine_keeps_the_country_that_was_declared(committed, now):
+    for given, held in (("", "ZZ"), ("DE", "DE"), ("", "DE")):
+        with system("apply"):
+            declare_own_engine(at=now, country=given)
+        with system("demo"):
+            row = Endpoint.objects.select_related("provider").get()
+        assert (row.country, row.provider.hq_country) == (held, held)
 
 
 def test_connecting_again_follows_the_engine_and_keeps_what_was_declared(committed, now):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, cast
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide, may_use
-from proue.portal.words import country, law
+from proue.portal.words import NOT_DECLARED, country, law
 from proue.wire.snapshot import Target
 
 
@@ -91,6 +92,9 @@ def said(target: Target | None) -> str:
     """One line: where it goes, who runs the machine, under which law."""
     if target is None:
         return _("Aucune machine de ce modèle ne peut recevoir ces données : rien ne partira.")
-    return _("Elle ira chez {provider}, {country}, sous {law}.").format(
+    place = _("Elle ira chez {provider}, {country}, sous {law}.").format(
         provider=target.operator, country=country(target.country), law=law(target.hq_country)
     )
+    if settings.DEMO and target.country != NOT_DECLARED:
+        return place + " " + _("Pays et droit sont des valeurs de la démonstration.")
+    return place
