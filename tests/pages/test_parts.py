@@ -51,6 +51,13 @@ def test_an_interval_is_in_the_unit_of_its_value():
         assert figures.interval(1_200, 400, 4_800, figures.ENERGY) == "1.2\u202fmWh (0.40 to 4.8)"
 
 
+def test_nothing_used_has_no_interval():
+    with translation.override("fr"):
+        assert figures.interval(0, 0, 0, figures.ENERGY) == "0\u202fWh"
+        assert figures.bounds(0, 0, 0, figures.ENERGY) == ""
+        assert figures.bounds(0, 0, 4_800, figures.ENERGY) == "entre 0 et 4,8\u202fmWh"
+
+
 @given(st.integers(1, 10**15))
 def test_two_digits_are_within_five_percent(value):
     with translation.override("en"):
