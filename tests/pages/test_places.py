@@ -19,6 +19,7 @@ from proue.knowledge.models import Document
 from proue.portal.assistant import gateway as asking
 from proue.store.access import system
 from proue.store.rules import PUBLIC
+from proue.supply.actions import note_answers
 from proue.supply.models import ApiKey, Use
 from proue.wire.token import Session, token_key, verify
 
@@ -465,3 +466,34 @@ def test_the_question_before_goes_along_when_it_is_no_more_delicate(site, settin
     for declared, sent in (("0", "Quels droits ?"), ("1", "Quels droits ?"), ("3", ""), ("x", "")):
         site.client("student").post(reverse("assistant"), {**form, "before_class": declared})
         assert asked[-1]["before"] == sent, declared
+
+
+# ---- what answers
+
+
+def test_a_dead_engine_is_said_to_be_dead_and_an_old_look_says_nothing(site):
+    from proue.supply.models import Sighting
+
+    def look(answers: bool, at) -> tuple[str, str]:
+        with system("doctor"):
+            note_answers(answers={"proue-extractif": answers}, at=at)
+        client = site.client()
+        return text_of(client.get(reverse("models"))), text_of(client.get(reverse("home")))
+
+    now = utc_now()
+    try:
+        for page in look(True, now - timedelta(minutes=2)):
+            assert "en service" in page
+            assert "ne répond pas" not in page
+        for page in look(False, now - timedelta(minutes=1)):
+            assert "ne répond pas depuis le" in page
+        with system("doctor"):
+            note_answers(answers={"proue-extractif": False}, at=now)
+            assert Sighting.objects.get(endpoint__code="proue-extractif").since == now - timedelta(minutes=1)
+            Sighting.objects.update(seen_at=now - timedelta(minutes=4))
+        page = text_of(site.client().get(reverse("models")))
+        assert "pas encore vérifié" in page
+        assert "ne répond pas" not in page
+    finally:
+        with system("doctor"):
+            Sighting.objects.all().delete()

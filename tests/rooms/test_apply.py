@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import yaml
 from proue.config import engines, keys
 from proue.config.apply import BadDeclaration, apply
 from proue.config.environment import BadSetting
+from proue.config.jobs import look_at_engines
 from proue.config.prepare import declare_own_engine
 from proue.institutions.access import Job
 from proue.institutions.models import Institution
+from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.ledger.models import Fact
 from proue.metering.models import Budget
@@ -508,6 +511,18 @@ def test_declared_endpoints_are_examined(committed, now, tmp_path):
     ((code, why),) = engines.reachable_endpoints(timeout=2)
     assert code == "rives-petit"
     assert why
+
+
+def test_a_job_looks_which_engines_answer(committed, now, tmp_path):
+    with engine(lambda: listed("m")) as (url, _):
+        engines.connect(url)
+        look_at_engines()
+        with system("demo"):
+            assert queries.seen(utc_now())[Endpoint.objects.get().code].answers
+    look_at_engines()
+    with system("demo"):
+        assert not queries.seen(utc_now())[Endpoint.objects.get().code].answers
+        assert queries.seen(utc_now() + timedelta(minutes=4)) == {}, "nobody looks any more: nothing is known"
 
 
 def test_the_documented_example_applies(files, now, monkeypatch):
