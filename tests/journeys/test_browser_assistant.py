@@ -258,6 +258,9 @@ def test_the_tab_forgets_when_someone_else_sits_down(browser, proue_up):
         one.go("/assistant/")
         expect(one.page.locator(".exchange")).to_have_count(1)
         one.page.get_by_role("button", name="Se déconnecter").first.click()
+        one.page.wait_for_url(f"{one.base}/")
+        one.page.go_back()
+        expect(one.page.locator(".exchange .cited")).to_have_count(0)
         one.go("/assistant/")
         expect(one.page.locator(".exchange")).to_have_count(0)
 

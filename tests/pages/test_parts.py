@@ -168,6 +168,16 @@ def test_models_that_do_not_chat_are_not_offered_to_the_assistant():
     assert list(routes.routes_of(published, grant)) == ["a"]
 
 
+def test_a_model_that_is_shut_is_not_the_first_to_be_offered():
+    grant = routes.Grant(("*",), DataClass.INTERNAL, DataClass.RESTRICTED)
+    published = {
+        "connected": [machine("x", DataClass.PUBLIC)],
+        "b": [machine("y", DataClass.PERSONAL)],
+        "a": [machine("z", DataClass.INTERNAL)],
+    }
+    assert list(routes.open_first(published, grant, at=NOW)) == ["b", "a", "connected"]
+
+
 def test_the_page_says_closed_when_the_gateway_would():
     grant = routes.Grant(("*",), DataClass.PUBLIC, DataClass.RESTRICTED)
     gate = Gate(DataClass.PERSONAL, until=NOW.timestamp() + 1)

@@ -88,6 +88,13 @@ def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass,
     return cast("Target", decision.target) if isinstance(decision, Admit) else None
 
 
+def open_first(routes: Routes, grant: Grant, *, at: datetime) -> Routes:
+    """The models that may receive what this use begins with, before those that may not; else in the gateway's order."""
+    lowest = DataClass(grant.data_class)
+    shut = {name: destination(routes, grant, name, lowest, at=at) is None for name in routes}
+    return {name: routes[name] for name in sorted(routes, key=shut.__getitem__)}
+
+
 def said(target: Target | None) -> str:
     """One line: where it goes, who runs the machine, under which law."""
     if target is None:
