@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.conftest import require
-from tests.journeys.browser import PHONE, launch, tab
+from tests.journeys.browser import DESKTOP, PHONE, launch, tab
 
 pytestmark = pytest.mark.browser
 
@@ -258,6 +258,9 @@ def test_the_tab_forgets_when_someone_else_sits_down(browser, proue_up):
         one.go("/assistant/")
         expect(one.page.locator(".exchange")).to_have_count(1)
         one.page.get_by_role("button", name="Se déconnecter").first.click()
+        one.page.wait_for_url(f"{one.base}/")
+        one.page.go_back()
+        expect(one.page.locator(".exchange .cited")).to_have_count(0)
         one.go("/assistant/")
         expect(one.page.locator(".exchange")).to_have_count(0)
 
@@ -279,16 +282,100 @@ def test_signing_out_in_another_tab_ends_the_assistant_here(browser, proue_up):
         expect(one.page.locator("#id_question")).to_have_value("Et les congés ?")
 
 
-def test_a_stopped_answer_is_remembered_with_its_mark_and_a_new_conversation_forgets(browser, proue_up):
+def test_an_expired_session_says_so_and_keeps_the_question(browser, proue_up):
     with tab(browser, proue_up.url) as one:
+        one.sign_in(STUDENT).go("/assistant/")
+        one.page.context.clear_cookies()
+        one.page.fill("#id_question", QUESTION)
+        one.page.click("#send")
+        notice = one.page.locator(".exchange .notice")
+        expect(notice).to_contain_text("Votre session a expiré")
+        expect(notice.get_by_role("link", name="Se connecter")).to_be_visible()
+        expect(one.page.locator("#id_question")).to_have_value(QUESTION)
+
+
+SLOW = """(() => {
+  const real = window.fetch;
+  window.fetch = (url, options) => {
+    if (!String(url).includes("/v1/")) return real(url, options);
+    const piece = { model: "m", choices: [{ delta: { content: "Un début" } }] };
+    const body = new ReadableStream({ start(out) {
+      out.enqueue(new TextEncoder().encode("data: " + JSON.stringify(piece) + "\\n\\n"));
+      options.signal.addEventListener("abort", () => out.error(options.signal.reason));
+    } });
+    return Promise.resolve(new Response(body, { status: 200 }));
+  };
+})()"""
+
+
+def test_a_stopped_answer_is_remembered_with_its_mark_and_a_new_conversation_forgets(browser, proue_up):
+    """An engine that begins and never ends: stopped once, left once."""
+    with tab(browser, proue_up.url) as one:
+        one.page.add_init_script(SLOW)
         one.go("/assistant/")
-        ask(one)
+        for question in ("La première ?", "La seconde ?"):
+            one.page.fill("#id_question", question)
+            one.page.click("#send")
+            expect(one.page.locator(".exchange").first).to_contain_text("Un début")
+            if question == "La première ?":
+                one.page.get_by_role("button", name="Arrêter").click()
+                expect(one.page.locator("#said")).to_have_text("Réponse arrêtée.")
         one.page.reload()
-        expect(one.page.locator(".exchange")).to_have_count(1)
+        expect(one.page.locator(".exchange")).to_have_count(2)
+        expect(one.page.locator(".exchange").nth(1)).to_contain_text("Réponse arrêtée.")
+        expect(one.page.locator(".exchange").nth(0)).to_contain_text("La réponse s’est interrompue avant la fin")
         one.page.get_by_role("button", name="Nouvelle conversation").click()
         expect(one.page.locator(".exchange")).to_have_count(0)
         one.page.reload()
         expect(one.page.locator(".exchange")).to_have_count(0)
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_answer_is_seen_where_it_is_written(browser, proue_up, viewport):
+    with tab(browser, proue_up.url, viewport=viewport) as one:
+        one.sign_in(STUDENT).go("/assistant/")
+        for question in (QUESTION, "Combien de jours de télétravail par semaine ?"):
+            ask(one, question)
+            one.page.wait_for_timeout(800)  # a scroll that is smooth
+            seen = one.page.evaluate(
+                "[...document.querySelectorAll('.exchange:first-child > h2, .exchange:first-child .said > *')]"
+                ".slice(0, 2).map(node => node.getBoundingClientRect().top)"
+            )
+            assert len(seen) == 2
+            assert all(0 <= top < viewport["height"] - 60 for top in seen), seen
+            assert one.page.evaluate("document.activeElement.id") == "send", "the focus must not move by itself"
+        one.shoot(f"assistant-seen-{viewport['width']}")
+
+
+def test_a_long_question_is_counted_and_its_heading_is_kept_short(browser, proue_up):
+    with tab(browser, proue_up.url) as one:
+        one.go("/assistant/")
+        expect(one.page.locator("#count")).to_be_hidden()
+        one.page.fill("#id_question", "césure " * 571)
+        expect(one.page.locator("#count")).to_contain_text(re.compile(r"3.997 signes sur 4.000"))
+        one.page.click("#send")
+        heading = one.page.locator(".exchange h2")
+        assert heading.bounding_box()["height"] < 160
+        assert heading.get_attribute("tabindex") == "0", "what scrolls is reached by keyboard"
+
+
+def test_wide_places_stay_within_the_window(browser, proue_up):
+    """At 1280: the list of keys with its last column, and a passage with its long source."""
+    with tab(browser, proue_up.url) as one:
+        one.sign_in("enseignant@deux-rives.example").go("/etablissement/cles/nouvelle/")
+        one.page.fill("#id_name", "un nom de clé assez long pour prendre de la place dans sa colonne")
+        one.page.click("main button.main")
+        expect(one.page.locator("#secret")).to_be_visible()
+        one.go("/etablissement/cles/")
+        one.shoot("keys")
+        assert one.page.locator(".scroll").evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+        one.go("/assistant/")
+        ask(one)
+        one.page.locator(".reference").first.click()
+        expect(one.page.locator("h1")).to_have_text("Passage cité")
+        root = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert one.page.evaluate(root) <= 0
+        assert one.page.locator(".reading aside").evaluate("node => node.scrollWidth - node.clientWidth") <= 0
 
 
 def test_a_member_asks_what_is_nobody_s_secret_as_a_visitor_would(browser, proue_up):

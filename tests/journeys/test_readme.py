@@ -39,7 +39,8 @@ def test_the_curl_example_answers(proue_up, code):
 
 
 def test_the_yaml_example_applies_twice_and_changes_once(proue_up, tmp_path):
-    ((_, text),) = blocks("yaml")
+    (_, text), (_, french) = blocks("yaml")
+    assert yaml.safe_load(text) == yaml.safe_load(french)
     file = tmp_path / "deux-rives.yaml"
     file.write_text(text)
     declared = yaml.safe_load(text)
@@ -50,6 +51,15 @@ def test_the_yaml_example_applies_twice_and_changes_once(proue_up, tmp_path):
     assert declared["endpoints"][0]["code"] in first.stdout
     second = proue_up.run("apply", str(file))
     assert "+" not in second.stdout.replace("++", "")
+
+
+def test_both_languages_say_as_much():
+    """The same examples in the same order under as many headings."""
+    said = [(ROOT / name).read_text() for name in ("README.md", "README.fr.md")]
+    tongues = [[tongue for tongue, _ in BLOCK.findall(text)] for text in said]
+    assert tongues[0] == tongues[1]
+    headings = [len(re.findall(r"^## ", text, re.MULTILINE)) for text in said]
+    assert headings[0] == headings[1]
 
 
 def test_every_make_target_that_the_readme_names_exists():

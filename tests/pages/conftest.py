@@ -101,7 +101,7 @@ def _build(*, bought: bool) -> Site:
 
     at = utc_now()
     with system("apply"):
-        declare_own_engine(at=at)
+        declare_own_engine(at=at, country="FR")
     (world.build if bought else world.settle)(at=at)
     site = Site()
     with system("demo"):

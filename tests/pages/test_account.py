@@ -45,6 +45,7 @@ def test_a_wrong_password_says_so_beside_what_to_do(site):
     assert answer.status_code == 200
     assert "L’adresse ou le mot de passe ne convient pas" in page
     assert 'role="alert"' in page
+    assert "Rien n’a été enregistré" not in page, "there was nothing to keep"
     unknown = sign_in(site.client(), "not-the-password", email="nobody@deux-rives.example").content.decode()
     assert "L’adresse ou le mot de passe ne convient pas" in unknown, "an unknown address must not be told apart"
 

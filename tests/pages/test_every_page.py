@@ -28,7 +28,7 @@ PAGES = [
     if name not in {
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
-        "requirement_needs", "statement_file", "visit", "visit_ask", "visit_incident",
+        "requirement_needs", "created_key", "statement_file", "visit", "visit_ask", "visit_incident",
     }
 ]  # fmt: skip
 

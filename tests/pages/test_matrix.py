@@ -96,6 +96,7 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "institution": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "keys": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
+    "created_key": ((404, 404, 302, 404, 404), SAFE_ONLY),  # its secret is shown once: tests/pages/test_places.py
     "revoke_key": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
@@ -124,6 +125,7 @@ def address(site, name: str) -> str:
     given = {
         "document": {"slug": "deux-rives-cesure"},
         "citation": {"id": site.citation.pk},
+        "created_key": {"id": site.key.pk},
         "revoke_key": {"id": site.key.pk},
         "commitment": {"code": site.commitment.code},
         "suspend_commitment": {"code": site.commitment.code},

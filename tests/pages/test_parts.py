@@ -51,6 +51,13 @@ def test_an_interval_is_in_the_unit_of_its_value():
         assert figures.interval(1_200, 400, 4_800, figures.ENERGY) == "1.2\u202fmWh (0.40 to 4.8)"
 
 
+def test_nothing_used_has_no_interval():
+    with translation.override("fr"):
+        assert figures.interval(0, 0, 0, figures.ENERGY) == "0\u202fWh"
+        assert figures.bounds(0, 0, 0, figures.ENERGY) == ""
+        assert figures.bounds(0, 0, 4_800, figures.ENERGY) == "entre 0 et 4,8\u202fmWh"
+
+
 @given(st.integers(1, 10**15))
 def test_two_digits_are_within_five_percent(value):
     with translation.override("en"):
@@ -161,6 +168,16 @@ def test_models_that_do_not_chat_are_not_offered_to_the_assistant():
     assert list(routes.routes_of(published, grant)) == ["a"]
 
 
+def test_a_model_that_is_shut_is_not_the_first_to_be_offered():
+    grant = routes.Grant(("*",), DataClass.INTERNAL, DataClass.RESTRICTED)
+    published = {
+        "connected": [machine("x", DataClass.PUBLIC)],
+        "b": [machine("y", DataClass.PERSONAL)],
+        "a": [machine("z", DataClass.INTERNAL)],
+    }
+    assert list(routes.open_first(published, grant, at=NOW)) == ["b", "a", "connected"]
+
+
 def test_the_page_says_closed_when_the_gateway_would():
     grant = routes.Grant(("*",), DataClass.PUBLIC, DataClass.RESTRICTED)
     gate = Gate(DataClass.PERSONAL, until=NOW.timestamp() + 1)
@@ -173,8 +190,19 @@ def test_the_page_says_closed_when_the_gateway_would():
 
 @pytest.mark.parametrize(
     ("country", "words_said"),
-    [("FR", "droit français"), ("DE", "Allemagne"), ("NO", "Espace économique européen"), ("US", "hors de l’Union")],
+    [
+        ("FR", "droit français"),
+        ("DE", "Allemagne"),
+        ("NO", "Espace économique européen"),
+        ("US", "hors de l’Union"),
+        ("ZZ", "non déclaré"),
+    ],
 )
 def test_the_law_is_that_of_the_head_office(country, words_said):
     with translation.override("fr"):
         assert words_said in words.law(country)
+
+
+def test_a_country_that_nobody_declared_is_said_to_be_so():
+    with translation.override("fr"):
+        assert words.country("ZZ") == "pays non déclaré"

@@ -19,6 +19,7 @@ from proue.knowledge.models import Document
 from proue.portal.assistant import gateway as asking
 from proue.store.access import system
 from proue.store.rules import PUBLIC
+from proue.supply.actions import note_answers
 from proue.supply.models import ApiKey, Use
 from proue.wire.token import Session, token_key, verify
 
@@ -50,9 +51,14 @@ def drop_keys() -> None:
 
 def test_a_key_is_shown_once_and_never_again(site):
     client = site.client("teacher")
-    made = client.post(reverse("new_key"), {"use": "assistance-scolarite", "name": "carnet de notes", "lifetime": "90"})
-    assert made.status_code == 201
-    assert made.headers["Cache-Control"] == "no-store"
+    form = {"use": "assistance-scolarite", "name": "carnet de notes", "lifetime": "90"}
+    sent = client.post(reverse("new_key"), form)
+    assert sent.status_code == 303, "the page that shows it can be loaded again without making another"
+    assert "sk-proue-" not in str(dict(client.session)), "what waits in the session is sealed"
+    assert client.head(sent.headers["Location"]).status_code == 200
+    made = client.get(sent.headers["Location"])
+    assert made.status_code == 200
+    assert "no-store" in made.headers["Cache-Control"]
     html = made.content.decode()
     secret = re.search(r'id="secret">(sk-proue-[\w-]{43})<', html)
     assert secret
@@ -62,8 +68,11 @@ def test_a_key_is_shown_once_and_never_again(site):
     assert "carnet de notes" in listed
     assert secret[1] not in listed
     assert secret[1][:16] in listed
+    again = client.get(sent.headers["Location"], follow=True).content.decode()
+    assert secret[1] not in again
+    assert "Cette clé a déjà été montrée" in again
     with system("demo"):
-        row = ApiKey.objects.get(name="carnet de notes")
+        row = ApiKey.objects.get(name="carnet de notes")  # one, however often the page was loaded
         assert row.person_id == site.people["teacher"].pk, "a teacher's key is the teacher's"
         assert 89 <= (row.expires_at - row.created_at).days <= 91
 
@@ -117,7 +126,7 @@ def test_the_list_of_keys_is_filtered_by_its_address(site):
 
 
 @pytest.mark.parametrize(
-    ("path", "most"), [("keys", 7), ("institution", 7), ("usage", 11), ("commons", 7), ("models", 8), ("home", 8)]
+    ("path", "most"), [("keys", 7), ("institution", 7), ("usage", 11), ("commons", 7), ("models", 9), ("home", 9)]
 )
 def test_a_list_asks_as_much_of_the_database_for_one_row_as_for_sixty(site, path, most):
     client = site.client("dpo")
@@ -457,3 +466,34 @@ def test_the_question_before_goes_along_when_it_is_no_more_delicate(site, settin
     for declared, sent in (("0", "Quels droits ?"), ("1", "Quels droits ?"), ("3", ""), ("x", "")):
         site.client("student").post(reverse("assistant"), {**form, "before_class": declared})
         assert asked[-1]["before"] == sent, declared
+
+
+# ---- what answers
+
+
+def test_a_dead_engine_is_said_to_be_dead_and_an_old_look_says_nothing(site):
+    from proue.supply.models import Sighting
+
+    def look(answers: bool, at) -> tuple[str, str]:
+        with system("doctor"):
+            note_answers(answers={"proue-extractif": answers}, at=at)
+        client = site.client()
+        return text_of(client.get(reverse("models"))), text_of(client.get(reverse("home")))
+
+    now = utc_now()
+    try:
+        for page in look(True, now - timedelta(minutes=2)):
+            assert "en service" in page
+            assert "ne répond pas" not in page
+        for page in look(False, now - timedelta(minutes=1)):
+            assert "ne répond pas depuis le" in page
+        with system("doctor"):
+            note_answers(answers={"proue-extractif": False}, at=now)
+            assert Sighting.objects.get(endpoint__code="proue-extractif").since == now - timedelta(minutes=1)
+            Sighting.objects.update(seen_at=now - timedelta(minutes=4))
+        page = text_of(site.client().get(reverse("models")))
+        assert "pas encore vérifié" in page
+        assert "ne répond pas" not in page
+    finally:
+        with system("doctor"):
+            Sighting.objects.all().delete()

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import yaml
 from proue.config import engines, keys
 from proue.config.apply import BadDeclaration, apply
 from proue.config.environment import BadSetting
+from proue.config.jobs import look_at_engines
+from proue.config.prepare import declare_own_engine
 from proue.institutions.access import Job
 from proue.institutions.models import Institution
+from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.ledger.models import Fact
 from proue.metering.models import Budget
@@ -388,6 +392,36 @@ def test_an_engine_is_connected_in_one_line_for_public_data(committed):
     assert target.coefficients.tier == "opaque"
 
 
+def test_the_line_that_connecting_prints_lets_the_engine_receive_internal_data(committed, files, now):
+    with engine(lambda: listed("mistral:7b")) as (url, _):
+        said = engines.connect(url)
+        assert "proue apply" in said
+        line = said[said.index("endpoints:") : said.index("\npuis")]
+        run(files(line), now=now)
+        with system("demo"):
+            row = Endpoint.objects.get()
+            assert (row.clearance, row.hardware) == (DataClass.INTERNAL, {"engine": "Ollama"})
+            assert Model.objects.get().active
+        assert "proue apply" not in engines.connect(url), "said while it is of use"
+
+
+@pytest.mark.parametrize(("declared", "shown"), [(None, "ZZ"), ("", "ZZ"), ("DE", "DE")])
+def test_this_machine_is_nowhere_until_someone_says_it(monkeypatch, declared, shown):
+    monkeypatch.delenv("PROUE_COUNTRY", raising=False)
+    if declared is not None:
+        monkeypatch.setenv("PROUE_COUNTRY", declared)
+    assert engines._where("http://127.0.0.1:11434/v1", "Ollama")[1] == shown
+
+
+def test_our_own_engine_keeps_the_country_that_was_declared(committed, now):
+    for given, held in (("", "ZZ"), ("DE", "DE"), ("", "DE")):
+        with system("apply"):
+            declare_own_engine(at=now, country=given)
+        with system("demo"):
+            row = Endpoint.objects.select_related("provider").get()
+        assert (row.country, row.provider.hq_country) == (held, held)
+
+
 def test_connecting_again_follows_the_engine_and_keeps_what_was_declared(committed, now):
     names = ["a", "b"]
     with engine(lambda: listed(*names)) as (url, _):
@@ -510,6 +544,18 @@ def test_an_endpoint_that_drips_holds_up_no_examination(committed, now, tmp_path
         assert time.monotonic() - began < 5
         ended.set()
         dripping.join()
+
+
+def test_a_job_looks_which_engines_answer(committed, now, tmp_path):
+    with engine(lambda: listed("m")) as (url, _):
+        engines.connect(url)
+        look_at_engines()
+        with system("demo"):
+            assert queries.seen(utc_now())[Endpoint.objects.get().code].answers
+    look_at_engines()
+    with system("demo"):
+        assert not queries.seen(utc_now())[Endpoint.objects.get().code].answers
+        assert queries.seen(utc_now() + timedelta(minutes=4)) == {}, "nobody looks any more: nothing is known"
 
 
 def test_the_documented_example_applies(files, now, monkeypatch):

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from proue.config import environment as env
 from proue.config.environment import BadSetting
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ BODY_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 500
 MAX_NAME = 128
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-NOWHERE = "ZZ"  # ISO 3166's user-assigned code: nobody declared the country
 
 # Where these programs listen when nobody says otherwise.
 KNOWN_PORTS = {11434: "Ollama", 8080: "llama.cpp", 8000: "vLLM", 1234: "LM Studio"}
@@ -102,12 +102,14 @@ def connect(url: str, *, api_key_env: str | None = None, engine: str | None = No
     with system("apply"):
         endpoint, added, gone = _declare(base_url, name, names, secret)
     lagging = publish_and_wait()
-    known = DataClass(endpoint.clearance).code
+    known = DataClass(endpoint.clearance)
     sentences = [
         f"{name} est branché ({base_url}, code « {endpoint.code} ») : {_few(names)}.",
-        f"Classe de données : « {known} » au plus"
-        + (", tant que personne n’en déclare une autre." if known == "public" else "."),
+        f"Classe de données : « {known.code} » au plus"
+        + (", tant que personne n’en déclare une autre." if known is DataClass.PUBLIC else "."),
     ]
+    if known is DataClass.PUBLIC:
+        sentences.append(_next_step(endpoint))
     if added != len(names):
         sentences.append(f"Nouveaux modèles : {added}.")
     if gone:
@@ -117,6 +119,19 @@ def connect(url: str, *, api_key_env: str | None = None, engine: str | None = No
             "Toutes les passerelles ne le servent pas encore ; elles le liront dans les secondes qui viennent."
         )
     return "\n".join(sentences)
+
+
+def _next_step(endpoint: "Endpoint") -> str:
+    """What to write and to type for it to receive more: a file that `proue apply` takes as it stands."""
+    hardware = ", ".join(f"{word}: {json.dumps(value)}" for word, value in endpoint.hardware.items())
+    return (
+        "Pour qu’il reçoive aussi ce qui est d’usage interne, écrivez dans moteur.yaml, avec le pays de la machine"
+        f"{' (ZZ : non déclaré)' if endpoint.country == env.NOWHERE else ''} :\n"
+        "endpoints:\n"
+        f"  - {{code: {endpoint.code}, provider: {endpoint.provider.code}, base_url: {json.dumps(endpoint.base_url)}, "
+        f"country: {endpoint.country}, clearance: internal, hardware: {{{hardware}}}}}\n"
+        "puis tapez : proue apply moteur.yaml"
+    )
 
 
 def _few(names: list[str]) -> str:
@@ -191,11 +206,11 @@ def _where(base_url: str, name: str) -> tuple[str, str, str]:
     host = parts.hostname or ""
     if host in LOOPBACK:
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "moteur"
-        return f"{slug}-{parts.port or 80}", os.environ.get("PROUE_COUNTRY", "FR"), "local"
+        return f"{slug}-{parts.port or 80}", env.country(), "local"
     slug = re.sub(r"[^a-z0-9.]+", "-", host.lower()).strip("-.")[:50]
     path = re.sub(r"[^a-z0-9]+", "-", parts.path.removesuffix("/v1").lower()).strip("-")
     tail = "-".join(word for word in (str(parts.port or ""), path) if word)
-    return f"{slug}-{tail}".strip("-")[:64], NOWHERE, slug
+    return f"{slug}-{tail}".strip("-")[:64], env.NOWHERE, slug
 
 
 def _engine_name(base_url: str, listed: list["_Listed"]) -> str:

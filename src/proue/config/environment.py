@@ -38,6 +38,14 @@ def words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
+NOWHERE = "ZZ"  # ISO 3166's user-assigned code: nobody declared the country
+
+
+def country() -> str:
+    """Of this machine and of whoever runs it. Nobody may be told « France » because nobody said otherwise."""
+    return text("PROUE_COUNTRY", NOWHERE) or NOWHERE
+
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 

@@ -7,8 +7,13 @@ from importlib import import_module
 import procrastinate
 from django.conf import settings
 
+from proue.config.engines import reachable_endpoints
+from proue.kernel.clock import utc_now
+from proue.store.access import system
+
 ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "assurance", "serving")
 
+LOOK_S = 5.0
 STALLED_AFTER_S = 30  # a living worker beats every 10 s
 logger = logging.getLogger(__name__)
 
@@ -18,6 +23,7 @@ def ready(app: procrastinate.App) -> None:
         import_module(f"proue.{room}.tasks")
     if settings.DEMO:
         _play_incidents(app)
+    app.periodic(cron="* * * * *")(app.task(name="proue.look", lock="look", queueing_lock="look")(look_at_engines))
     app.periodic(cron="* * * * *")(
         app.task(name="proue.requeue_stalled", queueing_lock="requeue_stalled", pass_context=True)(requeue_stalled)
     )
@@ -35,6 +41,15 @@ def _incident(name: str, **_: object) -> None:
     from proue.config.demo import incident
 
     logger.info("demonstration: %s", incident.play(name))
+
+
+def look_at_engines(timestamp: int = 0, **_: object) -> None:
+    """Which engines answer, so that pages do not offer a dead one as living. Asked outside any transaction."""
+    from proue.supply.actions import note_answers
+
+    answers = {code: trouble is None for code, trouble in reachable_endpoints(timeout=LOOK_S)}
+    with system("doctor"):
+        note_answers(answers=answers, at=utc_now())
 
 
 async def requeue_stalled(context: procrastinate.JobContext, timestamp: int) -> None:

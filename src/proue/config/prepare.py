@@ -16,6 +16,7 @@ from proue.kernel.dataclass import DataClass
 from proue.serving.actions import publish_snapshot
 from proue.store.access import system
 from proue.supply import actions as supply
+from proue.supply import queries
 
 ENGINE_MODEL = "proue-citations"
 ENGINE_ENDPOINT = "proue-extractif"
@@ -23,6 +24,7 @@ NOT_AMONG_OTHERS = (
     "Cette base contient de vrais établissements : le monde de démonstration, dont les mots de passe sont publics, "
     "n’y entre pas. Ajoutez --no-demo, ou choisissez une autre base."
 )
+DEMO_COUNTRY = "FR"  # a value of the demonstration, and its pages say so
 
 
 def prepare(*, demo: bool) -> None:
@@ -34,7 +36,7 @@ def prepare(*, demo: bool) -> None:
         refuse_a_demonstration_among_others()
     at = utc_now()
     with system("apply"):
-        declare_own_engine(at=at)
+        declare_own_engine(at=at, country=env.text("PROUE_COUNTRY") or (DEMO_COUNTRY if demo else ""))
     if demo:
         from proue.config.demo.world import announce, build
 
@@ -64,20 +66,23 @@ def refuse_a_demonstration_among_others() -> None:
             raise env.BadSetting(NOT_AMONG_OTHERS)
 
 
-def declare_own_engine(*, at: datetime) -> None:
-    """The extractive engine runs beside the gateway, so it may read what any of its readers may."""
+def declare_own_engine(*, at: datetime, country: str = "") -> None:
+    """The extractive engine runs beside the gateway, so it may read what any of its readers may.
+
+    Without `country` what was declared stands; what nobody declared is said to be so.
+    """
     job = Job()
-    provider, _ = supply.declare_provider(
-        actor=job, code="proue", name="Proue (cette instance)", hq_country="FR", at=at
-    )
+    there, owner = queries.endpoint_by_code(ENGINE_ENDPOINT), queries.provider_by_code("proue")
+    law = country or (owner.hq_country if owner else env.NOWHERE)
+    provider, _ = supply.declare_provider(actor=job, code="proue", name="Proue (cette instance)", hq_country=law, at=at)
     endpoint, _ = supply.declare_endpoint(
         actor=job,
         code=ENGINE_ENDPOINT,
         provider=provider,
         base_url=f"unix:{socket_path('engine')}:/v1",
-        country=os.environ.get("PROUE_COUNTRY", "FR"),
+        country=country or (there.country if there else env.NOWHERE),
         clearance=DataClass.SENSITIVE,
-        site={"pue": 1.3, "grid_zone": "FRA"},
+        site={"pue": 1.3},
         hardware={"cpu_w": 15},
         internal=True,
         generative=False,

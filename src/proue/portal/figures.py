@@ -41,8 +41,10 @@ def quantity(value: int, scale: tuple[tuple[str, int], ...]) -> str:
 
 
 def interval(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]) -> str:
-    """« 1,2 Wh (de 0,4 à 4,8) »: the three in the unit of the value."""
-    unit, size = _unit(value, scale)
+    """« 1,2 Wh (de 0,4 à 4,8) »: the three in the unit of the value; « 0 Wh » when nothing was used."""
+    if not (value or low or high):
+        return quantity(0, scale)
+    unit, size = _unit(value or high, scale)
     said = [two_digits(Decimal(one) / size) for one in (value, low, high)]
     return _("{value}{space}{unit} (de {low} à {high})").format(
         value=said[0], space=NARROW, unit=unit, low=said[1], high=said[2]
@@ -50,8 +52,10 @@ def interval(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]
 
 
 def bounds(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]) -> str:
-    """« entre 0,4 et 4,8 Wh », to stand under the value."""
-    unit, size = _unit(value, scale)
+    """« entre 0,4 et 4,8 Wh », to stand under the value; nothing when nothing was used."""
+    if not (value or low or high):
+        return ""
+    unit, size = _unit(value or high, scale)
     ends = [two_digits(Decimal(one) / size) for one in (low, high)]
     return _("entre {low} et {high}{space}{unit}").format(low=ends[0], high=ends[1], space=NARROW, unit=unit)
 

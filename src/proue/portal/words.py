@@ -107,14 +107,21 @@ UNION = frozenset(EU)
 EEA = UNION | set(EFTA_IN_THE_EEA)
 
 
+NOT_DECLARED = "ZZ"  # ISO 3166's user-assigned code
+
+
 def country(code: str) -> str:
     """« France »; the code itself when nobody knows it."""
+    if code == NOT_DECLARED:
+        return _("pays non déclaré")
     names: Mapping[str, str] = Locale(get_language() or "fr").territories
     return names.get(code, code)
 
 
 def law(hq_country: str) -> str:
     """Under which law the operator answers: that of its head office, whatever the country of the machine."""
+    if hq_country == NOT_DECLARED:
+        return _("droit non déclaré")
     if hq_country == "FR":
         return _("droit français et de l’Union européenne")
     if hq_country in UNION:

@@ -25,7 +25,7 @@ from proue.supply.facts import (
     ProviderDeclared,
     UseDeclared,
 )
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
 from proue.supply.queries import attributes_in_force
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
@@ -383,6 +383,18 @@ def revoke_key(*, actor: Actor | Job, key: ApiKey, at: datetime) -> ApiKey:
 def _may_revoke(actor: Actor, key: ApiKey) -> bool:
     own = key.person_id is not None and key.person_id == actor.person_id
     return actor.may(Right.MANAGE_KEYS if own else Right.MANAGE_USES, key.use.institution_id)
+
+
+def note_answers(*, answers: Mapping[str, bool], at: datetime) -> None:
+    """Endpoint code → whether it answered just now. No fact: nobody decided it, and it changes by itself."""
+    known = {one.endpoint_id: one for one in Sighting.objects.all()}
+    for endpoint in Endpoint.objects.filter(code__in=list(answers)):
+        answered, held = answers[endpoint.code], known.get(endpoint.pk)
+        same = held is not None and held.answers == answered and at - held.seen_at <= rules.SEEN_FOR
+        since = held.since if held is not None and same else at
+        Sighting.objects.update_or_create(
+            endpoint=endpoint, defaults={"answers": answered, "since": since, "seen_at": at}
+        )
 
 
 def touch_keys(*, last_used: Mapping[UUID, datetime]) -> int:

@@ -73,6 +73,18 @@ class Endpoint(Row):
         return DataClass(self.clearance)
 
 
+class Sighting(Row):
+    """How an endpoint answered when we last looked, and since when it has answered so. A figure, not a declaration."""
+
+    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, related_name="+")
+    answers = models.BooleanField()
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id}: {self.answers}"
+
+
 class Attribute(Row):
     """p.* of the checks: what is said of a provider or, over it, of one endpoint; by whom known, until when.
 

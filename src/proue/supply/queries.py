@@ -10,8 +10,8 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Use
-from proue.supply.rules import Validity, validity
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
+from proue.supply.rules import SEEN_FOR, Validity, validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,18 @@ def offered_models() -> list[OfferedModel]:
 def addresses() -> list[tuple[str, str]]:
     """(code, base_url) of every active endpoint, for our own examinations."""
     return list(Endpoint.objects.filter(active=True).order_by("position", "code").values_list("code", "base_url"))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    answers: bool
+    since: datetime
+
+
+def seen(at: datetime) -> dict[str, Seen]:
+    """Endpoint code → how it answers. One that nobody has looked at lately is absent: nothing is known of it."""
+    rows = Sighting.objects.filter(seen_at__gt=at - SEEN_FOR).select_related("endpoint")
+    return {one.endpoint.code: Seen(one.answers, one.since) for one in rows}
 
 
 def provider_by_code(code: str) -> Provider | None:

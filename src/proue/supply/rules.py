@@ -5,7 +5,7 @@ import json
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -23,6 +23,7 @@ SHOWN_CHARACTERS = 16  # of a key, kept to recognise it
 CHOSEN_SECRET_MIN = 8  # characters after the prefix, of a key that someone chose
 CHOSEN_SECRET_STRONG = 32
 SCHEMES = ("http://", "https://", "unix:/")
+SEEN_FOR = timedelta(minutes=3)  # a worker looks each minute; older than that, nothing is known
 SITE_KEYS = frozenset({"pue", "grid_zone", "water_l_per_kwh", "name"})
 HARDWARE_KEYS = frozenset(
     {"gpu", "gpus", "cpu_w", "batch", "load", "lifetime_years", "machine_kg", "engine", "engine_version"}

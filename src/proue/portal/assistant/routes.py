@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, cast
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide, may_use
-from proue.portal.words import country, law
+from proue.portal.words import NOT_DECLARED, country, law
 from proue.wire.snapshot import Target
 
 
@@ -87,10 +88,20 @@ def destination(routes: Routes, grant: Grant, model: str, data_class: DataClass,
     return cast("Target", decision.target) if isinstance(decision, Admit) else None
 
 
+def open_first(routes: Routes, grant: Grant, *, at: datetime) -> Routes:
+    """The models that may receive what this use begins with, before those that may not; else in the gateway's order."""
+    lowest = DataClass(grant.data_class)
+    shut = {name: destination(routes, grant, name, lowest, at=at) is None for name in routes}
+    return {name: routes[name] for name in sorted(routes, key=shut.__getitem__)}
+
+
 def said(target: Target | None) -> str:
     """One line: where it goes, who runs the machine, under which law."""
     if target is None:
         return _("Aucune machine de ce modèle ne peut recevoir ces données : rien ne partira.")
-    return _("Elle ira chez {provider}, {country}, sous {law}.").format(
+    place = _("Elle ira chez {provider}, {country}, sous {law}.").format(
         provider=target.operator, country=country(target.country), law=law(target.hq_country)
     )
+    if settings.DEMO and target.country != NOT_DECLARED:
+        return place + " " + _("Pays et droit sont des valeurs de la démonstration.")
+    return place

@@ -38,10 +38,10 @@ def index(request: ActorRequest) -> HttpResponse:
     beside = public_use_beside(use)
     grants = routes.Grants(routes.grant_of(use), routes.grant_of(beside) if beside else None)
     grant = grants.own
-    known = routes.routes_of(serving.routes(), grant)
+    known = routes.open_first(routes.routes_of(serving.routes(), grant), grant, at=request.at)
     classes = grants.classes()
     asked = request.POST if request.method == "POST" else None
-    first = _first_open(known, grant, request.at)
+    first = next(iter(known), "")
     initial = {
         "question": request.GET.get("q", "")[:MAX_QUESTION],
         "data_class": grant.data_class,
@@ -76,12 +76,6 @@ def _class_or(value: object, otherwise: DataClass) -> DataClass:
         return DataClass(int(str(value)))
     except ValueError:
         return otherwise
-
-
-def _first_open(known: routes.Routes, grant: routes.Grant, at: datetime) -> str:
-    """The first model that may receive the class of the use; else the first of all."""
-    fit = (name for name in known if routes.destination(known, grant, name, DataClass(grant.data_class), at=at))
-    return next(fit, next(iter(known), ""))
 
 
 def _choices(known: routes.Routes, grants: routes.Grants, classes: list[DataClass], at: datetime) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from django.conf import settings
@@ -29,7 +30,7 @@ def index(request: ActorRequest) -> HttpResponse:
         request,
         "home/index.html",
         {
-            "models": list({one.name: one for one in reversed(models)}.values())[::-1],  # each name once, first machine
+            "models": _each_once(models, supply.seen(request.at)),
             "gateways": len(serving.live_gateways(request.at)),
             "month": metering.public_month(request.at),
             "month_day": request.at.date(),
@@ -39,6 +40,23 @@ def index(request: ActorRequest) -> HttpResponse:
             "model": models[0].name if models else "proue-citations",
         },
     )
+
+
+def _each_once(
+    models: Sequence[supply.OfferedModel], seen: Mapping[str, supply.Seen]
+) -> list[dict[str, supply.OfferedModel | supply.Seen | None]]:
+    """Each name once: at its first machine that answers, else at its first."""
+    shown: dict[str, supply.OfferedModel] = {}
+    for one in models:
+        held = shown.get(one.name)
+        if held is None or (_answers(seen, one) and not _answers(seen, held)):
+            shown[one.name] = one
+    return [{"model": one, "seen": seen.get(one.endpoint)} for one in shown.values()]
+
+
+def _answers(seen: Mapping[str, supply.Seen], one: supply.OfferedModel) -> bool:
+    found = seen.get(one.endpoint)
+    return found is not None and found.answers
 
 
 @require_safe

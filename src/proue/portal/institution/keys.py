@@ -1,5 +1,7 @@
 """Keys: the list, a new one shown once, and the end of one."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +12,7 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from proue.institutions.access import Actor
@@ -26,7 +29,9 @@ from proue.portal.pagination import MAX_EXPORT, as_csv, asked, page_of, searched
 from proue.portal.requests import ActorRequest
 from proue.portal.words import CLASSES
 from proue.supply import access, actions, queries
+from proue.wire.seal import seal, unseal
 
+WAITING = "new-key"  # in the session: what is sealed there is for the next page only
 STATES = ("all", "active", "expired", "revoked")
 SORTS = {"created": "-created_at", "name": "name", "used": "-last_used_at", "expires": "expires_at"}
 
@@ -124,7 +129,7 @@ def new(request: ActorRequest) -> HttpResponse:
 
 
 def _created(request: ActorRequest, form: KeyForm) -> HttpResponse:
-    """Shown in the answer itself: a redirection would have to keep the secret somewhere."""
+    """Then another page: this one, loaded again, would make another key. The secret waits sealed in the session."""
     use = access.use_for(request.actor, form.cleaned_data["use"], Right.READ)
     try:
         made = actions.create_key(
@@ -137,18 +142,33 @@ def _created(request: ActorRequest, form: KeyForm) -> HttpResponse:
     except Refusal as refusal:
         context = {"form": form, "alert": say(refusal)}
         return render(request, "institution/new_key.html", context, status=status_of(refusal))
-    grant = grant_of(use)
+    sealed = seal(settings.SECRET_KEY, WAITING, made.secret)
+    request.session[WAITING] = [str(made.key.id), urlsafe_b64encode(sealed).decode()]
+    return HttpResponseRedirect(reverse("created_key", args=[made.key.id]), status=HTTPStatus.SEE_OTHER)
+
+
+@never_cache
+@require_safe
+def created(request: ActorRequest, id: UUID) -> HttpResponse:
+    """The secret, once: reading it takes it away."""
+    check_entry(request.actor)
+    key = access.key_for(request.actor, id, Right.MANAGE_KEYS)
+    made, sealed = request.session.get(WAITING, ("", ""))
+    if made != str(key.id):
+        messages.error(request, _("Cette clé a déjà été montrée, et ne l’est qu’une fois. Perdue, elle se remplace."))
+        return HttpResponseRedirect(reverse("keys"))
+    if request.method == "GET":
+        del request.session[WAITING]
+    grant = grant_of(key.use)
     names = [one.name for one in queries.offered_models() if may_use(grant, one.name)]
     context = {
-        "key": made.key,
-        "secret": made.secret,
-        "use": use,
+        "key": key,
+        "secret": unseal(settings.SECRET_KEY, WAITING, urlsafe_b64decode(sealed)),
+        "use": key.use,
         "model": names[0] if names else "proue-citations",
         "base_url": f"{settings.PUBLIC_URL}/v1",
     }
-    response = render(request, "institution/created_key.html", context, status=201)
-    response["Cache-Control"] = "no-store"
-    return response
+    return render(request, "institution/created_key.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

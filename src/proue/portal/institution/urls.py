@@ -6,6 +6,7 @@ urlpatterns = [
     path("", views.index, name="institution"),
     path("cles/", keys.index, name="keys"),
     path("cles/nouvelle/", keys.new, name="new_key"),
+    path("cles/<uuid:id>/", keys.created, name="created_key"),
     path("cles/<uuid:id>/revoquer/", keys.revoke, name="revoke_key"),
     path("consommation/", views.usage, name="usage"),
     path("personnes/", views.people, name="people"),

@@ -12,8 +12,14 @@ from proue.supply import queries as supply
 def index(request: ActorRequest) -> HttpResponse:
     offered = supply.offered_models()
     tiers = metering.tiers(request.at)
+    seen = supply.seen(request.at)
     rows = [
-        {"model": one, "tier": tiers.get((one.name, one.endpoint)), "european": is_european(one.hq_country)}
+        {
+            "model": one,
+            "seen": seen.get(one.endpoint),
+            "tier": tiers.get((one.name, one.endpoint)),
+            "european": is_european(one.hq_country),
+        }
         for one in offered
     ]
     generative = any(one.generative for one in offered)

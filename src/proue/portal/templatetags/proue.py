@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 
 from django import template
 from django.forms import BoundField
@@ -221,6 +222,11 @@ def mass(value: int, low: int, high: int) -> str:
 @register.filter
 def energy_value(value: int) -> str:
     return figures.quantity(value, figures.ENERGY)
+
+
+@register.filter
+def two_digits(value: float) -> str:
+    return figures.two_digits(Decimal(str(value)))
 
 
 @register.filter

@@ -10,6 +10,7 @@ const send = document.getElementById("send");
 const stop = document.getElementById("stop");
 const whole = document.getElementById("whole");
 const said = document.getElementById("said");
+const counter = document.getElementById("count");
 const anew = document.getElementById("anew");
 const tiers = document.getElementById("tiers").dataset;
 const data = JSON.parse(document.getElementById("page-data").textContent);
@@ -19,9 +20,11 @@ const KEPT = 10; // exchanges that the tab remembers
 const HISTORY = 6; // earlier messages sent along to a model that writes
 const MAX_TEXT = 200000;
 const TOKEN_MARGIN_S = 60;
+const COUNTED_FROM = 3000; // signs of a question from which their number is shown
 
 let tokens = {}; // by whom one asks: "own", or "public" for a member whose question is nobody's secret
 let running = null;
+let partial = null; // the answer that is being written, until it is remembered
 let gone = false; // the session of this page is over
 
 // ---- what the form says before sending
@@ -39,6 +42,14 @@ function showWhere() {
   document.querySelector("#where span").textContent = place.said;
   document.getElementById("where").classList.toggle("shut", !place.open);
   send.disabled = !place.open;
+}
+
+function showCount() {
+  const length = question.value.length;
+  counter.hidden = length < COUNTED_FROM;
+  const numbers = new Intl.NumberFormat(say.language);
+  const words = length < question.maxLength ? say.count : say.full;
+  counter.textContent = words.replace("{n}", numbers.format(length)).replace("{most}", numbers.format(question.maxLength));
 }
 
 // A control that has the focus never vanishes under it: it is said to be inactive, and goes when the focus has left.
@@ -175,7 +186,16 @@ function newExchange(asked) {
   const node = document.getElementById("exchange").content.firstElementChild.cloneNode(true);
   node.querySelector("h2").textContent = asked;
   thread.prepend(node);
+  const heading = node.querySelector("h2");
+  if (heading.scrollHeight > heading.clientHeight) heading.tabIndex = 0; // long: read on with the arrows
   return node;
+}
+
+// Where it is seen, without moving the focus; `running` leaves it the height of the window while it is written.
+function bringIntoView(node) {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  node.classList.add("running");
+  node.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }
 
 function showText(node, result) {
@@ -341,9 +361,9 @@ async function ask(asked) {
   showRunning();
   said.textContent = say.asking;
   const node = newExchange(asked);
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+  bringIntoView(node);
   const result = { question: asked, text: "", sources: [], model: model(), endpoint: "", dataClass: dataClass() };
+  partial = result;
   let frame = 0;
   const onText = () => {
     node.querySelector(".waiting").hidden = true;
@@ -376,11 +396,12 @@ async function ask(asked) {
     if (!result.text) throw new Refused(say.empty);
     remember(result);
     if (question.value === asked) question.value = "";
+    showCount();
     said.textContent = say.complete;
   } catch (error) {
     showEnd(node, result);
     const stopped = error.name === "AbortError";
-    if (result.text && node.isConnected) remember({ ...result, mark: stopped ? say.stopped : say.cut });
+    if (node.isConnected) rememberPartial(stopped ? say.stopped : say.cut);
     if (stopped) {
       markEnd(node, say.stopped);
       said.textContent = say.stopped;
@@ -391,7 +412,8 @@ async function ask(asked) {
     }
   } finally {
     cancelAnimationFrame(frame);
-    running = null;
+    node.classList.remove("running");
+    running = partial = null;
     anew.hidden = !thread.childElementCount;
     showRunning();
   }
@@ -409,7 +431,13 @@ function remembered() {
   try { return JSON.parse(sessionStorage.getItem("proue.thread")) || []; } catch { return []; }
 }
 
+function rememberPartial(mark) {
+  if (partial && partial.text) remember({ ...partial, mark });
+  partial = null;
+}
+
 function remember(result) {
+  partial = null;
   try { sessionStorage.setItem("proue.thread", JSON.stringify([...remembered(), result].slice(-KEPT))); } catch { /* full */ }
 }
 
@@ -444,14 +472,21 @@ anew.addEventListener("click", () => {
   question.focus();
 });
 // Somebody signed in or out in another tab: what this one saw goes, and it asks nothing more in an older name.
-addEventListener("storage", (event) => {
-  if (event.key !== "proue.owner" || event.newValue === document.body.dataset.owner) return;
+function endIfNotOurs(owner) {
+  if (gone || owner === document.body.dataset.owner) return;
   gone = true;
   tokens = {};
   if (running) running.abort();
   forget();
   said.textContent = say.expired;
   showTrouble(newExchange(say.expired), say.expired, () => location.reload());
+}
+addEventListener("storage", (event) => { if (event.key === "proue.owner") endIfNotOurs(event.newValue); });
+addEventListener("pageshow", (event) => { // brought back by « Précédent » as it was left
+  try { if (event.persisted) endIfNotOurs(localStorage.getItem("proue.owner")); } catch { /* no storage */ }
 });
+addEventListener("pagehide", () => rememberPartial(say.cut));
+question.addEventListener("input", showCount);
+showCount();
 if (thread.childElementCount) document.getElementById("suggestions")?.remove();
 showWhere();
