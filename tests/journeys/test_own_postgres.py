@@ -136,3 +136,28 @@ def test_one_address_whose_login_takes_the_three_roles(site):
     assert told.stdout.split() == ["proue_app", "proue_owner", "proue_system"]
     made = site.run("key", "create", "--use", "assistance-scolarite")
     assert made.returncode == 0, made.stderr
+
+
+COMMANDS = (
+    ("apply", "x.yaml"),
+    ("lineage", "BC-001"),
+    ("key", "create", "--use", "x"),
+    ("commons", "search", "--collection", "x", "bonjour"),
+    ("check", "run", "--month", "2026-10"),
+    ("demo", "break"),
+)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_or_empty_is_said_in_a_sentence(site, tmp_path):
+    (tmp_path / "x.yaml").write_text("institutions: []\n")
+    declared = str(tmp_path / "x.yaml")
+    away = {name: make_conninfo(site.env[name], port=1, host="127.0.0.1") for name in site.env}
+    for env, advice in ((away, "DATABASE_URL"), ({}, "proue migrate")):
+        for words in COMMANDS:
+            told = site.run(*(declared if word == "x.yaml" else word for word in words), **env)
+            assert told.returncode == 1, words
+            assert "Traceback" not in told.stderr, words
+            assert advice in told.stderr, (words, told.stderr)
+            assert PASSWORD not in told.stderr
+    assert site.run("migrate", **away).returncode == 1

@@ -17,6 +17,7 @@ class Main(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         from proue.config.postgres import PostgresUnavailable
+        from proue.config.postgres.trouble import from_driver
         from proue.kernel.refusal import Refusal
 
         try:
@@ -25,6 +26,11 @@ class Main(click.Group):
             raise click.ClickException(str(error)) from error
         except Refusal as refusal:
             raise click.ClickException(_say(refusal)) from refusal
+        except Exception as error:
+            unavailable = from_driver(error)
+            if unavailable is None:
+                raise
+            raise click.ClickException(str(unavailable)) from error
 
     def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
         click.exceptions.ClickException.show = _show  # type: ignore[method-assign]

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import errors
+from psycopg_pool import PoolTimeout
+
 FULL = (
     "Le disque qui porte {path} est plein : libérez au moins {need} Mo, puis relancez la commande. "
     "Aucune donnée n’a été perdue."
@@ -65,6 +69,11 @@ IN_USE = (
     "puis relancez la restauration. Rien n’a été modifié."
 )
 TOOL_FAILED = "L’outil {tool} a échoué ({reason}). La base de données n’a pas été modifiée."
+OUT_OF_TOUCH = (
+    "La base de données ne répond pas ({reason}). Ce que cette commande n’avait pas fini d’enregistrer ne l’est pas. "
+    "Vérifiez que PostgreSQL tourne et que DATABASE_URL le désigne, puis relancez la commande."
+)
+UNMIGRATED = "La base de données n’est pas à jour ({reason}) : lancez « proue migrate », puis relancez la commande."
 NOTHING_TO_UPGRADE = "Il n’y a pas de base de données à mettre à niveau dans {path}."
 DOWNGRADE = "La base de {path} est en version {now} : elle ne peut pas revenir à la version {wanted}."
 
@@ -75,6 +84,20 @@ class PostgresUnavailable(Exception):
 
 class AlreadyRunning(PostgresUnavailable):
     """Another command of ours owns this data directory."""
+
+
+def from_driver(error: BaseException) -> PostgresUnavailable | None:
+    """What psycopg says, alone or inside Django's error, when it is the server's state and not our query."""
+    for one in (error, error.__cause__):
+        if isinstance(one, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction):
+            return PostgresUnavailable(UNMIGRATED.format(reason=_first_line(one)))
+        if isinstance(one, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
+            return PostgresUnavailable(OUT_OF_TOUCH.format(reason=_first_line(one)))
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 # What PostgreSQL and initdb print (LC_ALL=C) when the cause is the disk, not themselves.
