@@ -1,7 +1,7 @@
 """Migrations under an advisory lock, then the grants of the three roles."""
 
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 
 from proue.store.access import OWNER
 
@@ -11,9 +11,23 @@ MIGRATION_LOCK = 0x50524F5545
 # What the application may not do to these tables, whatever a policy says.
 REVOKED = {
     "ledger_fact": "UPDATE, DELETE, TRUNCATE",  # it only grows
+    "ledger_seal": "INSERT, UPDATE, DELETE, TRUNCATE",  # made by proue_system only
+    "ledger_signingkey": "INSERT, UPDATE, DELETE, TRUNCATE",
+    "ledger_signingsecret": "ALL",
+    "ledger_verification": "INSERT, UPDATE, DELETE, TRUNCATE",
     "metering_usage_staging": "SELECT, UPDATE, DELETE, TRUNCATE",  # gateways copy into it; a function empties it
     "serving_snapshotpart": "INSERT, UPDATE, DELETE, TRUNCATE",  # published by proue_system only
 }
+
+# What nobody of ours may do, proue_system included: a seal and a key never change, a fact only gets its number.
+NEVER = {
+    "ledger_fact": "UPDATE, DELETE, TRUNCATE",
+    "ledger_seal": "UPDATE, DELETE, TRUNCATE",
+    "ledger_signingkey": "UPDATE, DELETE, TRUNCATE",
+    "ledger_signingsecret": "UPDATE, TRUNCATE",  # destroyed when its key retires
+    "ledger_verification": "UPDATE, DELETE, TRUNCATE",
+}
+NUMBERED = "GRANT UPDATE (sequence, hash) ON ledger_fact TO proue_system"
 
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO proue_app, proue_system;
@@ -23,7 +37,7 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO proue_app, proue_system;
 """
 
 
-REVOKE = "REVOKE {rights} ON {table} FROM proue_app"
+REVOKE = "REVOKE {rights} ON {table} FROM {role}"
 
 
 def migrate(*, verbosity: int = 0) -> None:
@@ -34,10 +48,13 @@ def migrate(*, verbosity: int = 0) -> None:
     try:
         call_command("migrate", database=OWNER, verbosity=verbosity, interactive=False, skip_checks=True)
         call_command("createcachetable", database=OWNER, verbosity=verbosity)
-        with connection.cursor() as cursor:
+        # At once: nobody holds, even for an instant, what the next line takes back.
+        with transaction.atomic(using=OWNER), connection.cursor() as cursor:
             cursor.execute(GRANTS)
-            for table, rights in REVOKED.items():
-                cursor.execute(REVOKE.format(table=table, rights=rights))
+            for role, revoked in (("proue_app", REVOKED), ("proue_system", NEVER)):
+                for table, rights in revoked.items():
+                    cursor.execute(REVOKE.format(table=table, rights=rights, role=role))
+            cursor.execute(NUMBERED)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
