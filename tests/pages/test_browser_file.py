@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from proue.assurance.models import Statement
 from proue.assurance.signing import signed_bytes
-from proue.ledger import actions as ledger
+from proue.ledger import queries as ledger
 from proue.portal.proofs.statement_html import SAY, statement_html
 from proue.store.access import system
 from tests.conftest import require
@@ -23,17 +23,30 @@ def make(site, key=KEY, published=KEY):
     """Before any browser runs: Django reads no database beside a running loop."""
     with system("doctor"), pytest.MonkeyPatch.context() as patch:
         raw = published.public_key().public_bytes_raw()
-        patch.setattr(ledger, "public_keys", lambda: {"cle-1": raw}, raising=False)
+        patch.setattr(ledger, "public_keys", lambda: {"cle-1": raw})
         row = Statement.objects.select_related("commitment").get(pk=site.statement.pk)
         if key is not None:
-            row.key_id, row.signature = "cle-1", key.sign(signed_bytes(row.code, row.version, row.digest))
+            row.ledger_sequence, row.ledger_hash = 12, "ab" * 32
+            head = {"sequence": row.ledger_sequence, "hash": row.ledger_hash}
+            row.key_id, row.signature = "cle-1", key.sign(signed_bytes(row.code, row.version, row.digest, head))
         return statement_html(row)
+
+
+def opened(site):
+    """A statement that the demonstration confirmed: signed by the ledger itself."""
+    with system("doctor"):
+        rows = Statement.objects.select_related("commitment").filter(signature__isnull=False)
+        return statement_html(rows.order_by("-month")[0])
 
 
 @pytest.fixture(scope="module")
 def files(site):
     return SimpleNamespace(
-        signed=make(site), unsigned=make(site, key=None), forged=make(site, key=OTHER), code=site.statement.code
+        signed=make(site),
+        opened=opened(site),
+        unsigned=make(site, key=None),
+        forged=make(site, key=OTHER),
+        code=site.statement.code,
     )
 
 
@@ -76,6 +89,18 @@ def test_a_true_file_is_verified_without_a_server(browser, files, tmp_path):
     state, said, details = read(browser, tmp_path / "vrai.html", files.signed)
     assert (state, said, details) == ("kept", SAY["kept"], [])
     assert "Vérifié" in said
+
+
+def test_a_file_that_the_ledger_signed_is_verified(browser, files, tmp_path):
+    state, said, details = read(browser, tmp_path / "ouvert.html", files.opened)
+    assert (state, said, details) == ("kept", SAY["kept"], [])
+
+
+def test_a_head_of_the_ledger_changed_does_not_pass_the_signature(browser, files, tmp_path):
+    html = files.signed.replace('"sequence":12', '"sequence":13')
+    assert html != files.signed
+    state, said, _ = read(browser, tmp_path / "tete.html", html)
+    assert (state, said) == ("broken", SAY["signature"])
 
 
 def test_a_file_without_a_signature_says_so(browser, files, tmp_path):

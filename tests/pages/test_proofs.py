@@ -2,16 +2,17 @@
 
 import json
 import re
+from base64 import b64decode
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.urls import reverse
 
 from proue.assurance.models import Dispute, Finding, Indicator, Statement
+from proue.assurance.signing import signed_bytes
 from proue.kernel.canonical import digest
-from proue.ledger import actions as ledger
+from proue.ledger.rules import signed_by
 from proue.portal.proofs.plain import plain, resolve
 from proue.portal.proofs.statement_html import statement_html
 from proue.portal.proofs.words import counted, said_figure, share
@@ -40,7 +41,7 @@ def untouched(site):
         Finding.objects.filter(statement__code=site.statement.code).update(scope_id=site.statement.scope_id)
         Statement.objects.filter(code=site.statement.code).update(
             state="disputed", scope_id=site.statement.scope_id, confirmed_at=None, confirmed_by=None, opened_at=None,
-            signature=None, key_id="",
+            signature=None, key_id="", ledger_sequence=0, ledger_hash="",
         )  # fmt: skip
 
 
@@ -250,17 +251,20 @@ def test_the_file_is_the_same_whoever_asks_and_in_which_language(site):
         assert english == statement_html(statement)
 
 
-def test_the_file_carries_the_signature_and_the_published_key(untouched, monkeypatch):
+def test_the_file_carries_the_signature_and_the_published_key(untouched):
     site = untouched
-    key = Ed25519PrivateKey.generate()
-    raw = key.public_key().public_bytes_raw()
-    monkeypatch.setattr(ledger, "sign", lambda data: (key.sign(data), "cle-1"), raising=False)
-    monkeypatch.setattr(ledger, "public_keys", lambda: {"cle-1": raw}, raising=False)
     page(site, "decide_dispute", "buyer", check=site.disputed, post={"decision": "uphold", "answer": "Oui."})
     page(site, "confirm_statement", "buyer", post={"version": 1})
     data = json.loads(Cells(page(site, "statement_file", "buyer").content.decode()).data)
-    assert data["key_id"] == "cle-1"
-    assert all((data["public_key"], data["signature"]))
+    head = site.client().get("/api/ledger/keys").json()
+    published = {one["id"]: one["public_key"] for one in head["data"]}
+    assert data["public_key"] == published[data["key_id"]]
+    assert data["ledger"]["sequence"] > 0
+    said = signed_bytes(site.statement.code, 1, data["digest"], data["ledger"])
+    assert signed_by(b64decode(data["public_key"]).hex(), b64decode(data["signature"]).hex(), said)
+    html = page(site, "statement", "buyer").content.decode()
+    assert data["key_id"] in html
+    assert "n’est pas signé" not in html
 
 
 def test_invented_figures_are_labelled_in_the_rows_too(site):

@@ -638,18 +638,39 @@ def test_two_drafts_at_once_make_one_version(world):
         assert Statement.objects.count() == 1
 
 
-def test_a_confirmed_statement_is_signed_when_the_ledger_signs(world, monkeypatch):
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    from proue.assurance.signing import signed_bytes
+def test_a_confirmed_statement_is_signed_with_the_head_of_the_ledger(world):
+    from proue.assurance.queries.statements import ledger_heads
+    from proue.assurance.signing import ledger_head, public_key, signed_bytes
     from proue.ledger import actions as ledger
+    from proue.ledger.rules import signed_by
 
-    key = Ed25519PrivateKey.generate()
-    monkeypatch.setattr(ledger, "sign", lambda data: (key.sign(data), "cle-1"), raising=False)
+    with system("sealing"):
+        ledger.seal(at=FINAL)
+        head = ledger_head()
     statement, _ = world.draft()
+    before = canonical(statement.body)
     signed = act(world, statements.confirm_statement, statement)
-    key.public_key().verify(bytes(signed.signature), signed_bytes(CODE, 1, signed.digest))
-    assert signed.key_id == "cle-1"
+    assert (signed.ledger_sequence, signed.ledger_hash) == (head["sequence"], head["hash"])
+    with system("doctor"):
+        public = public_key(signed.key_id)
+        assert ledger_heads() == {head["sequence"]: head["hash"]}
+    said = signed_bytes(CODE, 1, signed.digest, head)
+    assert signed_by(public.hex(), bytes(signed.signature).hex(), said)
+    assert canonical(signed.body) == before, "the head is no input of the month: the same inputs, the same bytes"
+
+
+def test_a_key_that_does_not_open_confirms_nothing(world, settings):
+    from proue.ledger import actions as ledger
+    from proue.ledger.rules import KeyUnreadable
+
+    with system("sealing"):
+        ledger.seal(at=FINAL)
+    statement, _ = world.draft()
+    settings.SECRET_KEY = "x" * 40
+    with pytest.raises(KeyUnreadable):
+        act(world, statements.confirm_statement, statement)
+    with system("doctor"):
+        assert Statement.objects.get().state == StatementState.DRAFTED
 
 
 def test_figures_of_a_body_are_written_one_way():

@@ -120,6 +120,9 @@ class Statement(ScopedRow):
     digest = models.CharField(max_length=64)
     signature = models.BinaryField(null=True)  # Ed25519, by the ledger's key
     key_id = models.CharField(max_length=32, blank=True)
+    # The head of the ledger when it was signed, which the signature covers: a later cut of the ledger shows.
+    ledger_sequence = models.BigIntegerField(default=0)
+    ledger_hash = models.CharField(max_length=64, blank=True, default="")
     synthetic = models.BooleanField(default=False)  # made by the demonstration: nobody asked these questions
     drafted_at = models.DateTimeField()
     confirmed_at = models.DateTimeField(null=True)

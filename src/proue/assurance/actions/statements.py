@@ -10,7 +10,7 @@ from proue.assurance.actions.months import draft_statement, lock
 from proue.assurance.facts import DisputeDecided, FindingDisputed, StatementConfirmed, StatementOpened
 from proue.assurance.models import Dispute, Finding, Statement
 from proue.assurance.rules import DisputeState, Quality, StatementState
-from proue.assurance.signing import sign, signed_bytes
+from proue.assurance.signing import ledger_head, sign, signed_bytes
 from proue.institutions.access import Actor
 from proue.institutions.rules import NotAllowed, Right
 from proue.kernel.refusal import ChangedMeanwhile
@@ -97,8 +97,18 @@ def confirm_statement(*, actor: Actor, statement: Statement, at: datetime) -> St
         _check_last(statement)
         if statement.body["quality"] != Quality.FINAL:
             raise rules.MonthNotOver(statement=statement.code)
-        signature, key_id = sign(signed_bytes(statement.code, statement.version, statement.digest))
-        _move(statement, state, confirmed_at=at, confirmed_by=person, signature=signature, key_id=key_id)
+        head = ledger_head()
+        signature, key_id = sign(signed_bytes(statement.code, statement.version, statement.digest, head), at=at)
+        _move(
+            statement,
+            state,
+            confirmed_at=at,
+            confirmed_by=person,
+            signature=signature,
+            key_id=key_id,
+            ledger_sequence=head["sequence"],
+            ledger_hash=head["hash"],
+        )
         fact = StatementConfirmed(
             statement_id=statement.pk,
             statement=statement.code,

@@ -26,6 +26,12 @@ def versions(code: str) -> list[Statement]:
     return list(Statement.objects.filter(code=code).select_related("commitment__provider").order_by("-version"))
 
 
+def ledger_heads() -> dict[int, str]:
+    """Heads of the ledger that signed statements carry: sequence → hash. As proue_system, of all of them."""
+    rows = Statement.objects.filter(signature__isnull=False, ledger_sequence__gt=0)
+    return dict(rows.values_list("ledger_sequence", "ledger_hash"))
+
+
 def findings(statement: Statement) -> list[Finding]:
     rows = Finding.objects.filter(statement=statement).select_related("check_row__requirement")
     return list(rows.order_by("check_row__code"))

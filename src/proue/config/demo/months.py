@@ -17,6 +17,7 @@ from proue.institutions.access import Actor, Job, actor_of
 from proue.institutions.rules import Right
 from proue.kernel.paris import day_of
 from proue.kernel.refusal import NotFound
+from proue.ledger import actions as ledger
 from proue.procurement import queries as commitments
 from proue.store.access import system
 
@@ -33,6 +34,7 @@ TOLD: Mapping[str, Sequence[tuple[float, float, float, int]]] = {
 def load_demo_months(*, at: datetime) -> int:
     """How many statements were opened now."""
     with system("demo"):
+        ledger.seal(at=at)  # each statement is signed with a head of the ledger
         return sum(_close(code, *closed) for code, told in TOLD.items() for closed in _months(told, at))
 
 

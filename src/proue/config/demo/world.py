@@ -13,6 +13,7 @@ from proue.institutions import queries
 from proue.institutions.access import Job
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.ledger import actions as ledger
 from proue.store.access import system
 from proue.supply import actions as supply
 
@@ -33,6 +34,9 @@ def build(*, at: datetime) -> None:
     settle(at=at)
     load_demo_market(at=at)
     load_demo_months(at=at)
+    with system("demo"):
+        if ledger.seal(at=at):
+            ledger.verify(at=at)
 
 
 def settle(*, at: datetime) -> None:

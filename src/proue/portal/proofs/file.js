@@ -63,7 +63,7 @@
 
   const signed = async (data) => {
     const key = await crypto.subtle.importKey("raw", from64(data.public_key), { name: "Ed25519" }, false, ["verify"]);
-    const said = canonical({ statement: data.body.code, version: data.version, digest: data.digest });
+    const said = canonical({ statement: data.body.code, version: data.version, digest: data.digest, ledger: data.ledger });
     return crypto.subtle.verify({ name: "Ed25519" }, key, from64(data.signature), bytes(said));
   };
 

@@ -58,6 +58,7 @@ def statement_html(statement: "Statement") -> str:
         "page": sha256(_text(main).encode()).hexdigest(),
         "signature": None if statement.signature is None else b64encode(bytes(statement.signature)).decode(),
         "key_id": statement.key_id,
+        "ledger": {"sequence": statement.ledger_sequence, "hash": statement.ledger_hash},
         "public_key": None if key is None else b64encode(key).decode(),
     }
     return render_to_string(
