@@ -12,6 +12,7 @@ PUBLIC = (
     "/assistant/",
     "/communs/",
     "/communs/?q=bourse",
+    "/preuves/registre/",
     "/communs/deux-rives-calendrier-universitaire-2026-2027/",
     "/besoins/",
     "/besoins/?fate=served&q=assistant",

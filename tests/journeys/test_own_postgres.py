@@ -93,6 +93,25 @@ def test_ones_own_postgresql_is_backed_up_and_restored_by_its_administrator(site
     assert site.counts() == before
     done = site.run("prepare", "--demo")  # its three roles work there as before
     assert done.returncode == 0, done.stderr
+    check_the_ledger(site)
+
+
+def check_the_ledger(site):
+    """What was sealed holds, and the key that was restored seals; under another secret it cannot, and says so."""
+    done = site.run("ledger", "verify")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    other = {"PROUE_SECRET_KEY": "another-secret-key-that-opens-nothing-here"}
+    given = ("--email", "n@deux-rives.example", "--name", "N", "--password", "un-mot-de-passe-assez-long")
+    done = site.run("person", "create", *given)
+    assert done.returncode == 0, done.stderr
+    done = site.run("ledger", "seal", **other)
+    assert done.returncode == 1
+    assert "PROUE_SECRET_KEY" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, "a sentence and no trace"
+    assert site.run("ledger", "verify", **other).returncode == 0
+    assert "autre PROUE_SECRET_KEY" in site.run("doctor", **other).stdout
+    done = site.run("ledger", "seal")
+    assert (done.returncode, done.stdout.startswith("Faits scellés")) == (0, True), done.stderr
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ PAGES = [
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
         "requirement_needs", "created_key", "statement_file", "visit", "visit_ask", "visit_incident",
+        "alter_copy",
     }
 ]  # fmt: skip
 

@@ -87,6 +87,8 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "sign_for_data": (NOBODY, NOBODY),
     "withdraw_derogation": (NOBODY, NOBODY),
     "proofs": (EVERYONE, SAFE_ONLY),
+    "registry": (EVERYONE, SAFE_ONLY),
+    "alter_copy": (SAFE_ONLY, NOBODY),  # in the demonstration only: tests/pages/test_registry.py
     "statement": ((404, 200, 200, 200, 200), SAFE_ONLY),  # a draft is the members'
     "statement_file": ((404, 200, 200, 200, 200), SAFE_ONLY),
     "dispute_finding": ((404, 404, 404, 404, 200), (404, 404, 404, 404, 400)),

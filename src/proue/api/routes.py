@@ -44,6 +44,10 @@ ROUTES: Sequence[Route] = (
         "GET", "lineage/<str:reference>", "lineage", "What an object rests on, and what rests on it", views.lineage,
         shapes.Lineage, public=True,
     ),
+    Route(
+        "GET", "ledger/keys", "ledger_keys", "Public keys of the ledger, and its sealed head", views.ledger_keys,
+        shapes.LedgerKeys, public=True,
+    ),
 )  # fmt: skip
 
 

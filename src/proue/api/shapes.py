@@ -1,5 +1,7 @@
 """What the management API reads and writes. Names that stay; the description of the API is made from them."""
 
+from base64 import b64encode
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
@@ -10,6 +12,7 @@ from msgspec import Meta
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
+from proue.ledger.queries import Head, Published
 from proue.metering.queries import Line, MonthFigures
 from proue.supply.queries import OfferedModel
 
@@ -277,3 +280,49 @@ class Lineage(msgspec.Struct, frozen=True):
     start: str
     nodes: list[LineageNode]
     edges: list[LineageEdge]
+
+
+class LedgerKey(msgspec.Struct, frozen=True):
+    """`id`: the first 32 digits of the SHA-256 of the 32 bytes. `signature`: by `previous`, else by itself."""
+
+    id: str
+    algorithm: Literal["Ed25519"]
+    public_key: str
+    opened_at: datetime
+    retired_at: datetime | None
+    previous: str
+    signature: str
+
+
+class LedgerHead(msgspec.Struct, frozen=True):
+    """What the last seal signs: the number of its last fact, and the hash of the chain up to it."""
+
+    sequence: int
+    hash: str
+    seal: int
+    sealed_at: datetime
+    key: str
+
+
+class LedgerKeys(msgspec.Struct, frozen=True):
+    """Newest first. No head before the first seal."""
+
+    data: list[LedgerKey]
+    head: LedgerHead | None
+
+    @classmethod
+    def of(cls, keys: Sequence[Published], head: Head | None) -> "LedgerKeys":
+        data = [
+            LedgerKey(
+                id=one.id,
+                algorithm="Ed25519",
+                public_key=b64encode(one.public).decode(),
+                opened_at=one.opened_at,
+                retired_at=one.retired_at,
+                previous=one.previous,
+                signature=b64encode(one.signature).decode(),
+            )
+            for one in keys
+        ]
+        last = None if head is None else LedgerHead(head.sequence, head.hash, head.seal, head.at, head.key)
+        return cls(data, last)

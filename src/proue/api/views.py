@@ -13,6 +13,7 @@ from proue.api.errors import ApiError
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.paris import day_of
+from proue.ledger import queries as ledger
 from proue.metering import queries as metering
 from proue.store import links
 from proue.supply import access, actions, queries
@@ -87,6 +88,10 @@ def usage(request: Asked) -> shapes.MonthUsage:
 
 def lineage(request: Asked, reference: str) -> shapes.Lineage:
     return msgspec.convert(links.as_json(links.lineage(links.entity_for(reference))), shapes.Lineage)
+
+
+def ledger_keys(request: Asked) -> shapes.LedgerKeys:
+    return shapes.LedgerKeys.of(ledger.published(), ledger.head())
 
 
 def _month(text: str | None, at: datetime) -> date:

@@ -313,6 +313,85 @@ def upgrade() -> None:
 
 
 @cli.group()
+def ledger() -> None:
+    """The ledger of facts: its chain, its seals, its keys."""
+
+
+@ledger.command("verify")
+@click.option("--file", "path", default=None, type=click.Path(path_type=Path), help="A copy, checked with no database.")
+@click.option("--key", "keys", multiple=True, help="Id of a key that you noted elsewhere: no other counts.")
+@click.option(
+    "--head", "heads", multiple=True, help="SEQUENCE:HASH that you noted elsewhere (a statement carries one)."
+)
+@click.option("--json", "as_json", is_flag=True)
+def ledger_verify(path: Path | None, keys: tuple[str, ...], heads: tuple[str, ...], as_json: bool) -> None:
+    """Check the chain and each signature; name what was altered. Exit 0 only when all holds."""
+    from proue.config.connect import database, set_up_django
+
+    if path is not None:
+        set_up_django()
+        from proue.config.ledger import verify_file
+
+        sys.exit(verify_file(path, keys=keys, heads=heads, as_json=as_json))
+    with database():
+        from proue.config.ledger import verify
+
+        code = verify(keys=keys, heads=heads, as_json=as_json)
+    sys.exit(code)
+
+
+@ledger.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+def ledger_export(file: Path) -> None:
+    """Write a copy (JSON Lines): the keys, the facts in order, each seal after its last fact."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.ledger import export
+
+        click.echo(export(file))
+
+
+@ledger.command("keys")
+@click.option("--json", "as_json", is_flag=True)
+def ledger_keys(as_json: bool) -> None:
+    """The public keys, newest first: note their ids elsewhere."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.ledger import keys
+
+        click.echo(keys(as_json=as_json))
+
+
+@ledger.command("seal")
+def ledger_seal() -> None:
+    """Seal now what waits; `proue worker` does it each minute."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.ledger import seal
+
+        click.echo(seal())
+
+
+@ledger.command("rotate")
+@click.option("--yes", is_flag=True, help="Without asking.")
+def ledger_rotate(yes: bool) -> None:
+    """Open a new key, signed by the present one, whose private half is then destroyed."""
+    from proue.config.connect import database
+
+    if not yes:
+        click.confirm(
+            "Une nouvelle clé signera désormais, et l’ancienne ne pourra plus signer. Continuer ?", abort=True
+        )
+    with database():
+        from proue.config.ledger import rotate
+
+        click.echo(rotate())
+
+
+@cli.group()
 def demo() -> None:
     """Incidents of the demonstration world."""
 

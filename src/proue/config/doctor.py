@@ -14,6 +14,7 @@ from proue.config import environment as env
 
 FREE_MB = 1000
 PROBE_S = 3.0
+SEAL_LATE_S = 600  # the sealer comes each minute
 MIN_POSTGRES, MIN_PGVECTOR = 160_000, (0, 8, 4)
 
 
@@ -52,7 +53,7 @@ def _all() -> Iterator[Finding]:
 
     try:
         with database():
-            for examine in (_postgres, _roles, _migrations, _worker, _gateways, _endpoints):
+            for examine in (_postgres, _roles, _migrations, _worker, _ledger, _gateways, _endpoints):
                 yield from _guarded(examine)
     except PostgresUnavailable as error:
         yield Finding(State.BROKEN, "base de données", str(error))
@@ -187,6 +188,39 @@ def _worker() -> Iterator[Finding]:
     if failed:
         yield Finding(
             State.ATTENTION, "travaux", f"{failed} travaux ont échoué ; leur cause est dans log/worker.jsonl."
+        )
+
+
+def _ledger() -> Iterator[Finding]:
+    from proue.kernel.clock import utc_now
+    from proue.ledger import actions, queries
+    from proue.ledger.rules import KeyUnreadable
+    from proue.portal.messages import say
+    from proue.store.access import system
+
+    now = utc_now()
+    with system("doctor"):
+        head, (facts, since), last = queries.head(), queries.waiting(), queries.last_verification()
+        try:
+            key = actions.key_that_opens()
+        except KeyUnreadable as refused:
+            yield Finding(State.BROKEN, "registre", str(say(refused)))
+            return
+    if last is not None and last.findings:
+        yield Finding(
+            State.BROKEN, "registre", f"Altéré, d’après le contrôle du {last.at:%d/%m/%Y} : proue ledger verify"
+        )
+    if since is not None and (now - since).total_seconds() > SEAL_LATE_S:
+        yield Finding(
+            State.ATTENTION,
+            "registre",
+            f"{facts} faits attendent d’être scellés depuis le {since:%d/%m/%Y %H:%M} UTC : lancez `proue worker`.",
+        )
+    elif head is None:
+        yield Finding(State.OK, "registre", "rien n’est encore scellé ; le premier sceau vient dans la minute.")
+    else:
+        yield Finding(
+            State.OK, "registre", f"{head.sequence} faits scellés, le {head.at:%d/%m/%Y %H:%M} UTC, clé {key}"
         )
 
 

@@ -7,11 +7,12 @@ from importlib import import_module
 import procrastinate
 from django.conf import settings
 
+from proue.config import ledger
 from proue.config.engines import reachable_endpoints
 from proue.kernel.clock import utc_now
 from proue.store.access import system
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ("metering", "assurance", "serving")
+ROOMS_WITH_TASKS: tuple[str, ...] = ("ledger", "metering", "assurance", "serving")
 
 LOOK_S = 5.0
 STALLED_AFTER_S = 30  # a living worker beats every 10 s
@@ -23,6 +24,9 @@ def ready(app: procrastinate.App) -> None:
         import_module(f"proue.{room}.tasks")
     if settings.DEMO:
         _play_incidents(app)
+    app.periodic(cron="41 3 * * *")(
+        app.task(name="ledger.verify", lock="ledger.verify", queueing_lock="ledger.verify")(verify_ledger)
+    )
     app.periodic(cron="* * * * *")(app.task(name="proue.look", lock="look", queueing_lock="look")(look_at_engines))
     app.periodic(cron="* * * * *")(
         app.task(name="proue.requeue_stalled", queueing_lock="requeue_stalled", pass_context=True)(requeue_stalled)
@@ -50,6 +54,13 @@ def look_at_engines(timestamp: int = 0, **_: object) -> None:
     answers = {code: trouble is None for code, trouble in reachable_endpoints(timeout=LOOK_S)}
     with system("doctor"):
         note_answers(answers=answers, at=utc_now())
+
+
+def verify_ledger(timestamp: int = 0, **_: object) -> None:
+    """Each night, the whole chain, and the heads that statements carry."""
+    report = ledger.check(at=utc_now())
+    if not report.holds:
+        logger.critical("the ledger does not hold: %s findings", len(report.findings) + report.more)
 
 
 async def requeue_stalled(context: procrastinate.JobContext, timestamp: int) -> None:

@@ -18,6 +18,10 @@ SENTENCES: Mapping[str, Promise] = {
     "not_allowed": _(
         "Votre rôle ne permet pas cette action. La personne référente de votre établissement peut vous l’ouvrir."
     ),
+    "ledger.key_unreadable": _(
+        "La clé qui signe ne s’ouvre pas : elle a été enregistrée sous une autre PROUE_SECRET_KEY. Rien n’a été signé. "
+        "Rendez cette valeur à l’instance, ou ouvrez une nouvelle clé avec « proue ledger rotate »."
+    ),
     "institution.bad_uai": _("« {uai} » n’est pas un code UAI : il compte sept chiffres et une lettre."),
     "role.already_held": _(
         "Cette personne a déjà ce rôle à ces dates. Mettez fin au premier avant d’en ouvrir un autre."

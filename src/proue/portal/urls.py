@@ -20,6 +20,7 @@ pages: list[URLPattern | URLResolver] = [
     path("", include("proue.portal.commons.urls")),
     path("besoins/", include("proue.portal.needs.urls")),
     path("preuves/", include("proue.portal.spine.urls")),
+    path("preuves/registre/", include("proue.portal.registry.urls")),
     path("preuves/", include("proue.portal.proofs.urls")),
     path("visite/", include("proue.portal.visit.urls")),
     path("cahier/", include("proue.portal.checks.urls")),
