@@ -111,7 +111,7 @@ def test_figures_have_their_unit():
     ]  # fmt: skip
     assert said == [
         "830 millisecondes", "12 345 demandes", "oui", "aucun événement", "1 événement", "non mesuré", "0,0030 %",
-        "1,3", "1 octobre 2026",
+        "1,3", "1er octobre 2026",
     ]  # fmt: skip
 
 
