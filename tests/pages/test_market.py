@@ -165,7 +165,7 @@ def test_the_same_rows_as_csv(site, second):
 def test_a_register_keeps_what_was_said_before(site):
     page = text_of(site.client().get(at_code("provider", PROVIDER)))
     assert "Ce qui en était dit auparavant 1" in page
-    assert page.index("qualifie") < page.index("auparavant") < page.rindex("aucun")
+    assert page.index("qualifié") < page.index("auparavant") < page.rindex("aucun")
     assert "Expirent dans les 90 jours 1" in page
 
 
