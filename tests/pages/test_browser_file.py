@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64encode
 from types import SimpleNamespace
 
 import pytest
@@ -154,6 +155,47 @@ def test_a_lie_whose_digests_were_made_anew_does_not_pass_the_signature(browser,
     assert (state, said) == ("broken", SAY["signature"])
 
 
+def without_row(html, pointer):
+    """A row taken off the screen, and the digest of the page made anew; the data and the signature are true."""
+    row = next(one for one in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if f'data-at="{pointer}"' in one)
+    cut = html.replace(row, "")
+    raw = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
+    return cut.replace(json.loads(raw)["page"], page_digest(cut))
+
+
+@pytest.mark.parametrize("pointer", ["/findings/0/verdict", "/indicators/0/value"])
+def test_a_row_that_is_no_longer_shown_is_named(browser, files, tmp_path, pointer):
+    html = without_row(files.signed, pointer)
+    state, said, details = read(browser, tmp_path / "rangee.html", html)
+    assert (state, said) == ("broken", SAY["changed"])
+    assert details, "which row is gone"
+    assert all(one.endswith(SAY["gone"].removeprefix("{what}")) for one in details), details
+
+
+def test_a_row_removed_from_the_data_too_is_found(browser, files, tmp_path):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', files.signed, re.DOTALL)[1])
+    last = len(data["body"]["findings"]) - 1
+    html = without_row(files.signed, f"/findings/{last}/verdict")
+    raw = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
+    data = json.loads(raw)
+    gone = data["body"]["findings"].pop()
+    html = html.replace(raw, json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"))
+    state, said, details = read(browser, tmp_path / "constat.html", html)
+    assert (state, said) == ("broken", SAY["changed"])
+    assert SAY["digest"] in details
+    assert gone["check"] not in html.split("<script", 1)[0]
+
+
+def test_another_statement_s_signature_does_not_fit(browser, files, tmp_path):
+    """Signed by the right key, of another month or of another version: the signature names what it covers."""
+    data = json.loads(re.search(r'id="data">(.*?)</script>', files.signed, re.DOTALL)[1])
+    for code, version in ((f"{files.code}-autre", data["version"]), (files.code, data["version"] + 1)):
+        other = b64encode(KEY.sign(signed_bytes(code, version, data["digest"]))).decode()
+        html = files.signed.replace(data["signature"], other)
+        state, said, _ = read(browser, tmp_path / "rejoue.html", html)
+        assert (state, said) == ("broken", SAY["signature"])
+
+
 def page_digest(html):
     from hashlib import sha256
 
@@ -198,10 +240,14 @@ def test_a_browser_without_digests_says_that_it_cannot_tell(browser, files, tmp_
     assert (state, said) == ("unknown", SAY["no_crypto"])
 
 
-def test_a_changed_script_does_not_run(browser, files, tmp_path):
-    """Its own policy names the digest of its script."""
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_a_changed_script_does_not_run_and_one_that_is_gone_leaves_its_warning(browser, files, tmp_path, how):
+    """Its own policy names the digest of its script; the sentence that stands before it ran says what that means."""
     path = tmp_path / "script.html"
-    html = files.signed.replace('say("broken", SAY.signature)', 'say("kept", SAY.kept)')
+    if how == "changed":
+        html = files.signed.replace('say("broken", SAY.signature)', 'say("kept", SAY.kept)')
+    else:
+        html = re.sub(r"<script>.*?</script>", "", files.signed, flags=re.DOTALL)
     assert html != files.signed
     path.write_text(html, encoding="utf-8")
     context = browser.new_context()

@@ -211,6 +211,38 @@ def test_the_form_begins_with_the_check_that_one_comes_from(site):
     assert f'<option value="{site.check.code}" selected>' in answer.content.decode()
 
 
+def test_nothing_is_waived_by_leaving_the_form_as_it_opens(site):
+    """The first check of a list, for the first commitment: nobody meant it."""
+    html = page(site, "ask_derogation", "buyer").content.decode()
+    assert html.count('<option value="" selected>') == 2
+    given = {"check": "", "commitment": "", "reason": "Un délai.", "until": "2027-01-15"}
+    answer = site.client("buyer").post(reverse("ask_derogation"), given)
+    assert answer.status_code == 400
+    assert "Choisissez un contrôle." in text_of(answer)
+    assert "Choisissez un engagement." in text_of(answer)
+
+
+@pytest.mark.parametrize(("effect", "words"), [("gate", "la route ne s’ouvre"), ("deviation", "ne vaut qu’avec")])
+def test_a_derogation_says_what_it_does_of_a_gate_and_of_a_deviation(site, asked, effect, words):
+    classes = site.check.classes
+    with system("demo"):
+        Check.objects.filter(pk=site.check.pk).update(effect=effect, classes=classes if effect == "gate" else [])
+    try:
+        signing = text_of(page(site, "sign_for_security", "officer", code=asked))
+        assert words in signing
+        assert ("route" in signing) is (effect == "gate")
+    finally:
+        with system("demo"):
+            Check.objects.filter(pk=site.check.pk).update(effect="gate", classes=classes)
+
+
+def test_a_name_that_no_check_reads_is_told_and_not_taken_for_a_missing_one(site):
+    given = {"context": json.dumps({"p": {"snc_statut": "qualifie"}, "ref": {"eu": ["FR"]}})}
+    answer = site.client().post(reverse("check", kwargs={"code": site.check.code}), given)
+    assert answer.status_code == 400
+    assert "Aucun contrôle ne lit p.snc_statut." in text_of(answer)
+
+
 def test_a_check_in_draft_or_withdrawn_says_so(site):
     for state, words in (("drafted", "En brouillon"), ("withdrawn", "Retiré")):
         with system("demo"):

@@ -165,7 +165,7 @@ def test_the_same_rows_as_csv(site, second):
 def test_a_register_keeps_what_was_said_before(site):
     page = text_of(site.client().get(at_code("provider", PROVIDER)))
     assert "Ce qui en était dit auparavant 1" in page
-    assert page.index("qualifie") < page.index("auparavant") < page.rindex("aucun")
+    assert page.index("qualifié") < page.index("auparavant") < page.rindex("aucun")
     assert "Expirent dans les 90 jours 1" in page
 
 
@@ -375,11 +375,17 @@ def test_a_figure_is_never_rounded():
         ("noneu_share_max", "12,5", 12.5, "12,5"),
         ("retrieval_days", "30", 30, "30"),
         ("last_audit", "2026-03-28", "2026-03-28", "28 mars 2026"),
-        ("snc_status", "qualifie", "qualifie", "qualifie"),
+        ("snc_status", "qualifie", "qualifie", "qualifié"),
         ("transfers_outside_eea", "aucun", [], "aucun"),
         ("hosting_countries", "FR, NO", ["FR", "NO"], "France, Norvège"),
         ("auth_protocols", '["oidc"]', ["oidc"], "oidc"),
-        ("seal", '{"sov2": 3}', {"sov2": 3}, '{"sov2": 3}'),
+        ("seal", '{"sov2": 3}', {"sov2": 3}, "sov2\u00a0: 3"),
+        (
+            "dc",
+            '[{"country": "FR", "pue": 1.2}, {"gpus": [8]}]',
+            [{"country": "FR", "pue": 1.2}, {"gpus": [8]}],
+            "pays\u00a0: France, PUE\u00a0: 1,2\u00a0; processeurs graphiques\u00a0: 8",
+        ),
         ("seal", '{"sov2": NaN}', '{"sov2": NaN}', '{"sov2": NaN}'),
         ("seal", "inf", "inf", "inf"),
     ],

@@ -4,6 +4,7 @@ import pytest
 from django.db import connections
 from django.http import HttpResponse
 from django.urls import include, path
+from django.views.decorators.http import require_POST
 
 from proue.institutions.models import Membership
 from proue.kernel.ids import uuid7
@@ -48,12 +49,17 @@ def slow(request):
     return HttpResponse("never")
 
 
+@require_POST
+def sent(request):
+    return HttpResponse("ok")
+
+
 def memberships(request):
     return HttpResponse(str(Membership.objects.count()))
 
 
 urlpatterns = [
-    *[path(f"t/{view.__name__}", view) for view in (kept, fault, refusal, gone, broken_sql, slow, memberships)],
+    *[path(f"t/{view.__name__}", view) for view in (kept, fault, refusal, gone, broken_sql, slow, sent, memberships)],
     path("", include("tests.pages.root")),
 ]
 handler500 = "proue.portal.errors.fault"
@@ -82,6 +88,14 @@ def test_an_exception_undoes_what_the_view_wrote(client, view, status, words):
     assert answer.status_code == status
     assert words in answer.content.decode()
     assert not Scope.objects.filter(kind="lot", code__startswith=view.removesuffix("_sql")).exists()
+
+
+def test_an_address_that_a_form_sends_to_says_so_when_it_is_opened(client):
+    """A browser shows an empty 405 as a fault of the network."""
+    answer = client.get("/t/sent")
+    assert (answer.status_code, answer["Allow"]) == (405, "POST")
+    assert "elle n’a rien à montrer" in answer.content.decode()
+    assert client.post("/t/sent").content == b"ok"
 
 
 def test_without_exception_it_is_kept(client):

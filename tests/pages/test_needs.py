@@ -123,7 +123,7 @@ def test_what_is_said_to_be_served_is_served(site, path):
 def test_everyone_reads_what_is_stated_and_what_became_of_it(site):
     page = site.client().get(reverse("needs"))
     text = text_of(page)
-    assert "Servi ici depuis le 1er septembre 2026." in text or "Servi ici depuis le 1 septembre 2026." in text
+    assert "Servi ici depuis le 1er septembre 2026." in text
     assert "Dire un besoin" not in text
     assert "Regrouper" not in text
     assert site.draft.code not in text
@@ -383,7 +383,9 @@ def test_a_refusal_wants_its_reason_and_shows_it(site, kind):
     text = text_of(client.post(at("refuse_need", row.code), {"reason": "Hors du marché."}, follow=True))
     assert ": Hors du marché." in text
     assert "Ne pas le retenir" not in text
-    assert client.get(at("refuse_need", row.code)).status_code == 400
+    second = client.get(at("refuse_need", row.code))
+    assert second.status_code == 400
+    assert f'<a class="button" href="{at("need", row.code)}">Voir où il en est</a>' in second.content.decode()
 
 
 def test_a_lead_says_where_it_is_served_and_takes_it_back(site):

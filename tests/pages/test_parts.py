@@ -15,6 +15,7 @@ from proue.portal import figures, words
 from proue.portal.assistant import routes
 from proue.portal.institution.charts import BASE, bars
 from proue.portal.markdown import Links, blocks
+from proue.portal.templatetags.proue import typeset
 from proue.wire.snapshot import Target
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -69,6 +70,12 @@ def test_two_digits_are_within_five_percent(value):
 def test_dates_in_words():
     with translation.override("fr"):
         assert figures.day(date(2026, 11, 23)) == "23 novembre 2026"
+        assert figures.day(date(2026, 12, 1)) == "1er décembre 2026"
+        assert figures.day(date(2026, 12, 11)) == "11 décembre 2026"
+        assert figures.moment(datetime(2026, 11, 30, 23, 30, tzinfo=UTC)) == "1er décembre 2026, 00:30"
+        assert typeset("L'UE : « oui ; non » d'abord ?") == "L’UE\u00a0: «\u00a0oui\u00a0; non\u00a0» d’abord\u00a0?"
+    with translation.override("en"):
+        assert figures.day(date(2026, 12, 1)) == "December 1, 2026"
 
 
 @given(st.text(max_size=400))

@@ -1,12 +1,16 @@
 """« Preuves »: what each role reads and may do, from a dispute to an opened month, and the file that one takes away."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from base64 import b64decode
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from django.db import connections
 from django.urls import reverse
 
 from proue.assurance.models import Dispute, Finding, Indicator, Statement
@@ -108,7 +112,7 @@ def test_figures_have_their_unit():
     ]  # fmt: skip
     assert said == [
         "830 millisecondes", "12 345 demandes", "oui", "aucun événement", "1 événement", "non mesuré", "0,0030 %",
-        "1,3", "1 octobre 2026",
+        "1,3", "1er octobre 2026",
     ]  # fmt: skip
 
 
@@ -249,6 +253,50 @@ def test_the_file_is_the_same_whoever_asks_and_in_which_language(site):
         with translation.override("en"):
             english = statement_html(statement)
         assert english == statement_html(statement)
+
+
+IN_ANOTHER = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proue.config.settings")
+import django
+django.setup()
+from django.db import connections
+for one in connections.all():
+    one.settings_dict["NAME"] = sys.argv[1]
+from proue.assurance.models import Statement
+from proue.portal.proofs.statement_html import statement_html
+from proue.store.access import system
+with system("doctor"):
+    sys.stdout.buffer.write(statement_html(Statement.objects.select_related("commitment").get(pk=sys.argv[2])).encode())
+"""
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Pacific/Kiritimati"},
+        {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "America/Adak"},
+    ],
+)
+def test_the_file_is_the_same_from_another_process(site, world):
+    with system("doctor"):
+        ours = statement_html(Statement.objects.select_related("commitment").get(pk=site.statement.pk))
+    name = connections["default"].settings_dict["NAME"]
+    command = [sys.executable, "-c", IN_ANOTHER, name, str(site.statement.pk)]
+    made = subprocess.run(command, env={**os.environ, **world}, capture_output=True, check=False, timeout=120)
+    assert made.returncode == 0, made.stderr.decode()
+    assert made.stdout == ours.encode()
+
+
+def test_the_file_shows_the_dispute_and_its_answer(untouched):
+    site = untouched
+    waiting = unescape(page(site, "statement_file", "student").content.decode()).replace("\xa0", " ")
+    assert f"<strong>{site.disputed}</strong>, contesté le" in waiting
+    assert "attend une décision) : « Nos <b>relevés. »" in waiting
+    page(site, "decide_dispute", "buyer", check=site.disputed, post={"decision": "uphold", "answer": "Vu ensemble."})
+    decided = unescape(page(site, "statement_file", "student").content.decode()).replace("\xa0", " ")
+    assert "le constat est maintenu" in decided
+    assert "« Vu ensemble. »" in decided
 
 
 def test_the_file_carries_the_signature_and_the_published_key(untouched):

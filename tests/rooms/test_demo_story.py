@@ -11,6 +11,7 @@ from proue.config.prepare import declare_own_engine
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Refuse, decide
 from proue.ledger.models import Fact
+from proue.portal.proofs.words import SHOWN_ONLY
 from proue.serving.actions import publish_snapshot
 from proue.serving.queries import published
 from proue.store import links
@@ -106,6 +107,22 @@ def test_each_decision_leads_back_to_a_need_and_each_need_to_its_decisions(story
         back = links.lineage(links.entity_for("BC-028"))
     assert "RT-estuaire-nantes-sensitive" in back
     assert not [edge for edge in found.edges if edge.state != "valid"]
+
+
+def test_every_figure_of_a_statement_leads_back_to_a_need(story):
+    """Each finding by its lineage; each measure by a finding that reads it, unless it is only shown beside."""
+    with scopes([]):
+        for code in ("PV-AC-2026-01-2026-09", "PV-CV-2026-01-2026-10"):
+            body = Statement.objects.get(code=code, version=1).body
+            findings = links.lineage(links.entity_for(code)).of(EntityKind.FINDING)
+            assert len(findings) == len(body["findings"]) > 0
+            for node in findings:
+                found = links.lineage(links.entity_for(node.code))
+                assert found.of(EntityKind.CONSOLIDATED_NEED), node.code
+                assert {one.code for one in found.of(EntityKind.STATEMENT)} >= {code}
+            read = {name for one in body["findings"] for name in (*one["values"], *one["missing"])}
+            shown = {one["name"] for one in body["indicators"]}
+            assert {name for name in shown if f"i.{name}" not in read} <= set(SHOWN_ONLY), code
 
 
 def test_every_requirement_answers_a_need_and_every_catalogue_check_is_proved(story):

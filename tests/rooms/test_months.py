@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from django.db import connections
 
-from proue.assurance import access, monthly, rules
+from proue.assurance import access, monthly, rules, tasks
 from proue.assurance.actions import checks as checks_
 from proue.assurance.actions import months, statements
 from proue.assurance.models import Derogation, Dispute, Finding, Indicator, Statement
@@ -571,6 +571,26 @@ def test_after_confirmation_a_late_measure_makes_a_correction(world):
     act(world, statements.open_statement, later)
     with scope(PUBLIC_ACTOR):
         assert [one.version for one in reads.versions(CODE)] == [2, 1]
+
+
+def test_a_clock_that_goes_back_writes_no_month_again(world):
+    """The job runs each hour by whatever clock the machine has: back before the month was over, then right again."""
+    requests(5)
+    assert [one for one in tasks.run(FINAL) if CODE in one] == [f"{CODE}@1"]
+    for at in (FINAL - timedelta(days=2), FINAL - timedelta(days=20), FINAL - timedelta(days=400), FINAL):
+        assert tasks.run(at) == []
+    with system("doctor"):
+        assert [(one.version, one.body["quality"]) for one in Statement.objects.filter(code=CODE)] == [(1, "final")]
+
+
+def test_what_a_clock_gone_ahead_closed_too_soon_is_corrected_in_a_version(world):
+    code = CODE.replace("2026-10", "2026-11")
+    assert f"{code}@1" in tasks.run(datetime(2026, 12, 20, 5, tzinfo=UTC)), "the clock is a month ahead"
+    requests(5, at=datetime(2026, 11, 20, 10, tzinfo=UTC))
+    drafted = tasks.run(datetime(2026, 12, 4, 5, tzinfo=UTC))
+    assert f"{code}@2" in drafted
+    with scope(world.actor(world.student)):
+        assert [one.version for one in reads.versions(code)] == [2, 1]
 
 
 def test_last_month_s_correction_does_not_correct_this_one(world):

@@ -78,10 +78,21 @@ def test_a_gate_names_the_instant_at_which_it_will_close_and_why():
     assert gate.then == (Because("CK-EX-TST-1-a", "EX-TST-1", "non_conforming", "false", "CL-TST-1", "BC-1", "AC-1"),)
 
 
-def test_an_attribute_that_expires_at_midnight_in_paris_closes_then_and_not_at_midnight_utc():
-    end = midnight(date(2027, 3, 28))  # the clocks of Paris change that night
+@pytest.mark.parametrize(
+    ("day", "utc"),
+    [
+        (date(2027, 1, 31), datetime(2027, 1, 30, 23, tzinfo=UTC)),  # winter
+        (date(2027, 3, 28), datetime(2027, 3, 27, 23, tzinfo=UTC)),  # the clocks of Paris change that night
+        (date(2027, 3, 29), datetime(2027, 3, 28, 22, tzinfo=UTC)),
+        (date(2027, 7, 14), datetime(2027, 7, 13, 22, tzinfo=UTC)),  # summer
+        (date(2027, 10, 31), datetime(2027, 10, 30, 22, tzinfo=UTC)),  # and back that night
+        (date(2027, 11, 1), datetime(2027, 10, 31, 23, tzinfo=UTC)),
+    ],
+)
+def test_an_attribute_that_expires_at_midnight_in_paris_closes_then_and_not_at_midnight_utc(day, utc):
+    end = midnight(day)
     one = case(engagement(rule(expression=IN_THE_EU)), facts=[known("hosting_countries", ["FR"], end)])
-    assert end.astimezone(UTC) == datetime(2027, 3, 27, 23, tzinfo=UTC)
+    assert end.astimezone(UTC) == utc
     assert open_at(one, NOW, SENSITIVE, end - TICK)
     assert not open_at(one, NOW, SENSITIVE, end)
     (gate,) = foresight.gates(one, NOW)

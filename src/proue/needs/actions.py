@@ -368,7 +368,8 @@ def undo_merge(*, actor: Actor | Job, merge: Merge, at: datetime) -> Merge:
 
 
 def _refuse_frozen(ids: Sequence[UUID]) -> None:
-    """What a frozen specification rests on stays as it was when it was frozen."""
+    """What a frozen specification rests on stays as it was when it was frozen, or is being."""
+    links.hold()
     frozen = queries.frozen_on(ids)
     if frozen is not None:
         raise rules.Frozen(need=frozen.need, specification=frozen.specification)

@@ -6,6 +6,8 @@ from http import HTTPStatus
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import Resolver404, resolve
+from django.utils.translation import gettext as _
 
 from proue.institutions.rules import NotAllowed, SecondFactorNeeded
 from proue.kernel.refusal import ChangedMeanwhile, NotFound, Refusal
@@ -25,7 +27,28 @@ def status_of(refusal: Refusal) -> int:
 def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     if isinstance(refusal, NotFound):
         return not_found(request)
-    return render(request, "errors/refused.html", {"sentence": say(refusal)}, status=status_of(refusal))
+    context = {"sentence": say(refusal), "above": _above(request.path)}
+    return render(request, "errors/refused.html", context, status=status_of(refusal))
+
+
+def _above(path: str) -> str:
+    """The page of what a verb was asked of: where whoever came second sees how it stands."""
+    above = path.rstrip("/").rpartition("/")[0] + "/"
+    try:
+        return "" if resolve(above).url_name == "home" else above
+    except Resolver404:
+        return ""
+
+
+def only_sent(request: HttpRequest, refused: HttpResponse) -> HttpResponse:
+    """An address that a form sends to, opened by hand: a browser shows an empty answer as a fault."""
+    sentence = _(
+        "Cette adresse reçoit ce qu’un formulaire envoie : elle n’a rien à montrer. Revenez à la page du formulaire."
+    )
+    context = {"sentence": sentence, "above": _above(request.path)}
+    response = render(request, "errors/refused.html", context, status=HTTPStatus.METHOD_NOT_ALLOWED)
+    response["Allow"] = refused["Allow"]
+    return response
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

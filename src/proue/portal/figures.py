@@ -70,11 +70,16 @@ def _unit(value: int, scale: tuple[tuple[str, int], ...]) -> tuple[str, int]:
 def day(value: date | datetime) -> str:
     if isinstance(value, datetime):
         value = value.astimezone(PARIS).date()
-    return format_date(value, format="long", locale=language())
+    return _first(format_date(value, format="long", locale=language()))
 
 
 def moment(value: datetime) -> str:
-    return format_datetime(value, format="d MMMM y, HH:mm", tzinfo=PARIS, locale=language())
+    return _first(format_datetime(value, format="d MMMM y, HH:mm", tzinfo=PARIS, locale=language()))
+
+
+def _first(said: str) -> str:
+    """« 1er décembre »: French counts the first day of a month, and only that one, in its rank."""
+    return f"1er{said[1:]}" if language() == "fr" and said.startswith("1 ") else said
 
 
 def month(value: date) -> str:

@@ -10,7 +10,7 @@ from allauth.core.exceptions import ImmediateHttpResponse, ReauthenticationRequi
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.db import connections
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 
 from proue.institutions.access import actor_of
@@ -19,7 +19,7 @@ from proue.kernel.clock import utc_now
 from proue.kernel.ids import uuid7
 from proue.kernel.refusal import Refusal
 from proue.kernel.trace import request_id
-from proue.portal.errors import refused
+from proue.portal.errors import only_sent, refused
 from proue.portal.messages import say
 from proue.portal.requests import ActorRequest
 from proue.store.access import database, scope
@@ -116,6 +116,8 @@ class EnterScope:
         with scope(request.actor):
             self._bound_statements()
             response = self.get_response(request)
+            if isinstance(response, HttpResponseNotAllowed) and not request.path.startswith("/api/"):
+                response = only_sent(request, response)
             if request.failed:
                 raise _Undo(response)
             return response

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import Right
@@ -266,7 +266,7 @@ def _last(entity: Entity) -> Entity:
 def draft_specification(
     *, actor: Actor | Job, at: datetime, title: str = TITLE, code: str = SPECIFICATION
 ) -> tuple[Specification, bool]:
-    """The next version, until it is frozen; the draft that is there when there is one."""
+    """The next version, until it is frozen; the draft that is there when there is one. Raises ChangedMeanwhile."""
     _require(actor, Right.WRITE_SPECIFICATION)
     rules.check_code(code)
     with transaction.atomic(using=database()):
@@ -274,14 +274,18 @@ def draft_specification(
         last = rows.first()
         if last is not None and last.state == SpecificationState.DRAFT:
             return last, False
-        row = Specification.objects.create(
-            scope_id=PUBLIC,
-            code=code,
-            version=1 if last is None else last.version + 1,
-            title=title,
-            state=SpecificationState.DRAFT,
-            created_at=at,
-        )
+        try:
+            with transaction.atomic(using=database()):
+                row = Specification.objects.create(
+                    scope_id=PUBLIC,
+                    code=code,
+                    version=1 if last is None else last.version + 1,
+                    title=title,
+                    state=SpecificationState.DRAFT,
+                    created_at=at,
+                )
+        except IntegrityError as error:  # somebody drafted it between our look and our insert
+            raise ChangedMeanwhile(specification=code) from error
         fact = SpecificationDrafted(specification_id=row.pk, specification=code, version=row.version)
         record(fact, actor=actor, at=at)
         return row, True
@@ -294,6 +298,7 @@ def freeze_specification(
     link waits for a reader or a criterion has no proof, and says which."""
     _require(actor, Right.FREEZE_SPECIFICATION)
     with transaction.atomic(using=database()):
+        links.hold(alone=True)
         row = Specification.objects.select_for_update().get(pk=specification.pk)
         if row.state == SpecificationState.FROZEN:
             raise rules.AlreadyFrozen(specification=str(row))

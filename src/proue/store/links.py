@@ -21,6 +21,18 @@ from proue.store.rules import EntityKind, LinkState, Relation, TooWide
 TITLE = 300
 REFERENCE = re.compile(r"(?P<code>[^@\s]{1,80})(?:@(?P<version>\d{1,9}))?")
 MAX_NODES = 5_000
+# Freezing takes it alone, deciding on what may be frozen takes it with others.
+HOLD = {
+    True: "SELECT pg_advisory_xact_lock(hashtext('store.links.freezing'))",
+    False: "SELECT pg_advisory_xact_lock_shared(hashtext('store.links.freezing'))",
+}
+
+
+def hold(*, alone: bool = False) -> None:
+    """Until the transaction ends. Whoever freezes calls it before reading what it freezes, `alone`; whoever undoes or
+    refuses what a frozen version may rest on calls it before asking whether one does. Else both would see neither."""
+    with connections[database()].cursor() as cursor:
+        cursor.execute(HOLD[alone])
 
 
 def put(

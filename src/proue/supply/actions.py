@@ -13,6 +13,7 @@ from django.db import IntegrityError, models, transaction
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import NotAllowed, Right
 from proue.kernel.dataclass import DataClass
+from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import record
 from proue.store.access import database
 from proue.supply import rules
@@ -107,7 +108,7 @@ def declare_attribute(
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
 ) -> tuple[Attribute, bool]:
-    """What is said now ends what was said before; the same again changes nothing."""
+    """What is said now ends what was said before; the same again changes nothing. Raises ChangedMeanwhile."""
     if isinstance(actor, Actor):
         actor.require_everywhere(Right.DECLARE_ATTRIBUTES)
     start = valid_from or at
@@ -130,18 +131,22 @@ def declare_attribute(
                 return known, False
             known.ended_at = at
             known.save(update_fields=["ended_at"])
-        row = Attribute.objects.create(
-            provider=provider,
-            endpoint=endpoint,
-            name=name,
-            value=value,
-            unit=unit,
-            standing=standing,
-            proof=proof,
-            valid_from=start,
-            valid_until=valid_until,
-            declared_at=at,
-        )
+        try:
+            with transaction.atomic(using=database()):
+                row = Attribute.objects.create(
+                    provider=provider,
+                    endpoint=endpoint,
+                    name=name,
+                    value=value,
+                    unit=unit,
+                    standing=standing,
+                    proof=proof,
+                    valid_from=start,
+                    valid_until=valid_until,
+                    declared_at=at,
+                )
+        except IntegrityError as error:  # somebody said it otherwise between our look and our word
+            raise ChangedMeanwhile(attribute=name) from error
         fact = AttributeDeclared(
             attribute_id=row.pk,
             provider_id=provider.pk,

@@ -52,4 +52,4 @@ def disputes(code: str) -> list[Contested]:
         "finding__check_row", "finding__statement"
     )
     found = [Contested(row, row.finding.check_row.code, row.finding.statement.version) for row in rows]
-    return sorted(found, key=lambda one: (one.dispute.state != DisputeState.OPEN, one.dispute.opened_at))
+    return sorted(found, key=lambda one: (one.dispute.state != DisputeState.OPEN, one.dispute.opened_at, one.check))

@@ -134,7 +134,7 @@ def _ask_page(request: ActorRequest, form: AskForm, status: int, alert: str = ""
     context = {
         "form": form,
         "alert": alert,
-        "possible": bool(form.fields["check"].choices and form.fields["commitment"].choices),  # type: ignore[attr-defined]
+        "possible": all(len(form.fields[name].choices) > 1 for name in ("check", "commitment")),  # type: ignore[attr-defined]
         "today": day_of(request.at),
     }
     return render(request, "checks/ask.html", context, status=status)

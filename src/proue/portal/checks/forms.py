@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from proue.assurance.dictionary import NAMES
 from proue.assurance.rules import MAX_REASON, BadVector
 from proue.assurance.vectors import MAX_BODY, moment, tables
 from proue.portal.market.forms import Day
@@ -31,11 +32,19 @@ class TryForm(forms.Form):
             found = json.loads(self.cleaned_data["context"])
             said = found.pop("now", None) if isinstance(found, dict) else None
             given = tables(found)
-            return {"given": given, "now": moment(said) if said is not None else None}
+            read = {"given": given, "now": moment(said) if said is not None else None}
         except (AttributeError, BadVector, RecursionError, TypeError, ValueError) as error:
             raise forms.ValidationError(
                 _("Ce n’est pas un contexte lisible. Partez d’un des cas d’épreuve, et gardez-en la forme.")
             ) from error
+        strange = [f"{root}.{name}" for root, values in given.items() for name in values if name not in NAMES[root]]
+        if strange:  # a typing error would read as a thing that nobody knows
+            raise forms.ValidationError(
+                _("Aucun contrôle ne lit {names}. Reprenez les noms de « Ce qu’il lit ».").format(
+                    names=", ".join(sorted(strange)[:5])[:200]
+                )
+            )
+        return read
 
 
 class AskForm(forms.Form):
@@ -71,5 +80,6 @@ class AskForm(forms.Form):
 
     def __init__(self, *args: Any, checks: Choices, commitments: Choices, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["check"].choices = list(checks)  # type: ignore[attr-defined]
-        self.fields["commitment"].choices = list(commitments)  # type: ignore[attr-defined]
+        # Nothing is chosen beforehand: what is waived, and for whom, is not the first of a list.
+        self.fields["check"].choices = [("", _("choisissez")), *checks]  # type: ignore[attr-defined]
+        self.fields["commitment"].choices = [("", _("choisissez")), *commitments]  # type: ignore[attr-defined]

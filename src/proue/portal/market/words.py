@@ -1,6 +1,5 @@
 """What commitments and attributes are called on screen, and their figures with the unit in words."""
 
-import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -98,6 +97,36 @@ PARTS: Mapping[str, Promise] = {
 }
 
 
+# What the lists and tables of an attribute hold, as checks read them (« p.dc.all(d, d.pue <= …) »).
+MEMBER_WORDS: Mapping[str, Promise] = {
+    "country": gettext_lazy("pays"),
+    "pue": gettext_lazy("PUE"),
+    "pue_kind": gettext_lazy("nature du PUE"),
+    "wue": gettext_lazy("WUE"),
+    "renewable_share": gettext_lazy("part d’électricité renouvelable"),
+    "grid_gco2_kwh": gettext_lazy("g de CO₂e par kWh d’électricité"),
+    "gpus": gettext_lazy("processeurs graphiques"),
+    "name": gettext_lazy("nom"),
+    "klass": gettext_lazy("taille"),
+    "format": gettext_lazy("format"),
+    "weights_open": gettext_lazy("poids ouverts"),
+    "selfhost_allowed": gettext_lazy("hébergement par soi-même permis"),
+    "training_summary_url": gettext_lazy("résumé des données d’entraînement"),
+    "copyright_policy_url": gettext_lazy("politique de droit d’auteur"),
+    "eval_age_days": gettext_lazy("âge de l’évaluation, en jours"),
+    "per_inference": gettext_lazy("par inférence"),
+    "per_hour": gettext_lazy("par heure d’usage"),
+    "per_journey": gettext_lazy("par parcours"),
+}
+# Words that checks compare with, as people write them.
+WRITTEN: Mapping[str, Promise] = {
+    "qualifie": gettext_lazy("qualifié"),
+    "en_cours": gettext_lazy("en cours de qualification"),
+    "reel": gettext_lazy("mesuré sur place"),
+    "leger": gettext_lazy("léger"),
+}
+
+
 def figure(value: float, unit: str) -> str:
     """« 99,5 % », « 800 millisecondes »: as it was promised, never rounded."""
     if unit == "1":
@@ -120,11 +149,24 @@ def value_words(name: str, value: Any, unit: str) -> str:
     if isinstance(value, int | float):
         return figure(value, unit)
     if isinstance(value, str):
-        return _date_or_text(value)
+        return str(WRITTEN[value]) if value in WRITTEN else _date_or_text(value)
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
         words = [country(one) if name.endswith("_countries") else str(one) for one in value]
         return ", ".join(words) if words else _("aucun")
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return ("\u00a0; " if language() == "fr" else "; ").join(_parts(one) for one in value)
+    return _parts(value) if isinstance(value, Mapping) else str(value)
+
+
+def _parts(value: Mapping[str, Any]) -> str:
+    """« pays : France, PUE : 1,22 ». A name that no check reads stands as it was written."""
+    said = ((name, _country_or(name, one)) for name, one in value.items())
+    colon = "\u00a0: " if language() == "fr" else ": "
+    return ", ".join(f"{MEMBER_WORDS.get(name, name)}{colon}{one}" for name, one in said)
+
+
+def _country_or(name: str, value: Any) -> str:
+    return country(value) if name == "country" and isinstance(value, str) else value_words(name, value, "")
 
 
 def _date_or_text(text: str) -> str:

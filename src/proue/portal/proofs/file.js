@@ -52,6 +52,23 @@
       .replace("{what}", () => cell.dataset.label || cell.dataset.at)
       .replace("{shown}", () => cell.textContent).replace("{wanted}", () => wanted));
 
+  // What the statement says of each check and each figure, and that no cell shows any more: a row was taken away.
+  const gone = (body) => {
+    const shown = new Set([...document.querySelectorAll("[data-at]")].map((cell) => cell.dataset.at));
+    const escaped = (name) => name.replace(/~/g, "~0").replace(/\//g, "~1");
+    const wanted = Object.keys(body.counts).map((name) => [`/counts/${name}`, WORDS.verdict[name] || name]);
+    body.findings.forEach((one, n) => {
+      const values = Object.keys(one.values).map((name) => `values/${escaped(name)}`);
+      for (const part of ["requirement", "check", "verdict", "reason", ...one.missing.map((_, m) => `missing/${m}`), ...values])
+        wanted.push([`/findings/${n}/${part}`, `${one.requirement}, ${one.check}`]);
+    });
+    body.indicators.forEach((one, n) => {
+      for (const part of ["name", "value", "low", "high", "unit", "samples", "source"]) wanted.push([`/indicators/${n}/${part}`, one.name]);
+    });
+    body.deviations.forEach((code, n) => wanted.push([`/deviations/${n}`, code]));
+    return wanted.filter(([pointer]) => !shown.has(pointer)).map(([, what]) => SAY.gone.replace("{what}", () => what));
+  };
+
   const moved = async (body, marks) => {
     const found = [];
     for (const [pointer, mark] of Object.entries(marks)) {
@@ -69,7 +86,7 @@
 
   const verify = async () => {
     const data = JSON.parse(document.getElementById("data").textContent);
-    const wrong = misread(data.body);
+    const wrong = [...misread(data.body), ...gone(data.body)];
     if (!globalThis.crypto || !crypto.subtle) {
       if (wrong.length) return say("broken", SAY.changed, wrong);
       return say("unknown", SAY.no_crypto);

@@ -29,6 +29,7 @@ SAY = {
     "kept": "Vérifié : ce qui est affiché est ce qui a été signé, et la signature est celle de la clé ci-dessous.",
     "changed": "Ce fichier a été modifié depuis qu’il a été fait : ne vous y fiez pas.",
     "cell": "{what} : le fichier affiche « {shown} », le constat qu’il contient dit « {wanted} ».",
+    "gone": "{what} : le constat qu’il contient le dit, et le fichier ne l’affiche plus.",
     "mark": "{what} : cette partie du constat n’est plus celle qui a été écrite.",
     "digest": "L’empreinte inscrite n’est pas celle du constat contenu dans le fichier.",
     "page": "Le texte affiché n’est plus celui qui a été écrit.",
@@ -88,6 +89,7 @@ def _main(statement: "Statement", before: "Statement | None", key: bytes | None)
         "findings": [_finding(body, number) for number in range(len(body["findings"]))],
         "indicators": [_indicator(one, number) for number, one in enumerate(body["indicators"])],
         "deviations": [f"/deviations/{number}" for number in range(len(body["deviations"]))],
+        "disputes": [one for one in queries.disputes(statement.code) if one.version <= statement.version],
         "revises": before,
         "differences": shown.differences(before, statement),
     }

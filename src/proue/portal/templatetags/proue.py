@@ -24,6 +24,7 @@ from proue.supply.rules import Standing
 
 register = template.Library()
 PUNCTUATION = re.compile(r" ([;:?!])(?=\s|$)")
+APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
 # Strokes on a 24-unit square, drawn with the colour of the text.
 ICONS = {
     "mark": '<path d="M2.5 9.5c7 .6 13-1.4 19-6-2 5.4-5 9.6-8.5 13"/><path d="M2 16.5c2.5 0 2.5 1.6 5 1.6s2.5-1.6 5-1.6 2.5 1.6 5 1.6 2.5-1.6 5-1.6"/>',  # noqa: E501
@@ -181,7 +182,7 @@ def typeset(text: str) -> str:
     if language_code() != "fr":
         return text
     kept = text.replace("« ", "«\u00a0").replace(" »", "\u00a0»")
-    return PUNCTUATION.sub("\u00a0\\1", kept)
+    return PUNCTUATION.sub("\u00a0\\1", APOSTROPHE.sub("’", kept))
 
 
 @register.filter
