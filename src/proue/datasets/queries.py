@@ -3,8 +3,10 @@ from uuid import UUID
 
 from django.db.models import F, QuerySet
 
-from proue.datasets.models import Dataset, Distribution, LegalFile
+from proue.datasets.models import Dataset, Decision, Distribution, LegalFile
 from proue.datasets.rules import State
+from proue.institutions.access import Actor
+from proue.institutions.rules import Right
 
 
 def visible() -> QuerySet[Dataset]:
@@ -20,6 +22,21 @@ def dataset_by_slug(slug: str) -> Dataset | None:
 
 def dataset_by_id(id: UUID) -> Dataset | None:
     return Dataset.objects.filter(id=id).select_related("institution").first()
+
+
+def deposits(actor: Actor) -> QuerySet[Dataset]:
+    """Of every state, those that the actor brings or reviews, within the scopes entered."""
+    rights = (Right.CONTRIBUTE_DOCUMENTS, Right.REVIEW_LEGAL)
+    rows = Dataset.objects.select_related("institution")
+    if any(actor.may_everywhere(right) for right in rights):
+        return rows.filter(scope_id__in=actor.scopes)
+    where = [tie.institution_id for tie in actor.ties if tie.institution_id and any(map(tie.gives, rights))]
+    return rows.filter(scope_id__in=actor.scopes, institution_id__in=where)
+
+
+def decisions_of(dataset_id: UUID) -> list[Decision]:
+    """Newest first."""
+    return list(Decision.objects.filter(dataset_id=dataset_id).order_by("-at", "-id"))
 
 
 def legal_file(dataset_id: UUID) -> LegalFile | None:
