@@ -354,7 +354,8 @@ def test_nobody_changes_or_deletes_a_decision(world):
 
 
 def test_a_refusal_says_why_is_final_and_keeps_no_file(world):
-    dataset = world.receive(legal=replace(COMPLETE, audience=Audience.MEMBERS, rights_holder=""))
+    members = replace(COMPLETE, audience=Audience.MEMBERS)
+    dataset = world.receive(legal=replace(members, rights_holder=""))
     with scope(world.librarian):
         row = actions.add_file(
             actor=world.librarian,
@@ -383,7 +384,7 @@ def test_a_refusal_says_why_is_final_and_keeps_no_file(world):
     with scope(world.librarian):
         assert access.dataset_for(world.librarian, dataset.slug, Right.READ).reason == "Droits d’un éditeur."
         with pytest.raises(rules.NotFromHere):
-            actions.revise_legal_file(actor=world.librarian, dataset=dataset, legal=COMPLETE, at=world.now)
+            actions.revise_legal_file(actor=world.librarian, dataset=dataset, legal=members, at=world.now)
 
 
 def test_bytes_that_another_deposit_holds_stay(world):

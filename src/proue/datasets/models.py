@@ -100,7 +100,7 @@ class Distribution(ScopedRow):
 
 
 class Decision(ScopedRow):
-    """Who moved a deposit, when, and by which role. Only added to: the application may neither change nor delete one."""
+    """Who moved a deposit, when, and by which role. The application may neither change nor delete one."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="decisions")
     version = models.PositiveIntegerField()  # of the legal file that was read

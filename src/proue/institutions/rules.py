@@ -88,7 +88,8 @@ MEMBER_RIGHTS: dict[Status, frozenset[Right]] = {
     Status.STAFF: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
 }
 
-# The alliance of the demonstration world (its own office, beside the institutions that it gathers): where it is, passwords and a key are public, and loopback is the only place.
+# The alliance of the demonstration world, its own office beside those that it gathers: where it is, passwords and a key
+# are public, and loopback is the only place.
 DEMONSTRATION = "0999900Z"
 
 UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"

@@ -14,9 +14,8 @@ from django.db.models import Count, F, QuerySet
 from django.db.models.functions import Substr
 
 from proue.datasets.queries import decisions_of, not_grounding
-from proue.datasets.rules import OVER
+from proue.datasets.rules import OVER, Verb
 from proue.datasets.rules import State as DatasetState
-from proue.datasets.rules import Verb
 from proue.kernel.dataclass import DataClass
 from proue.knowledge import analysis, index, rules
 from proue.knowledge.models import Citation, Document, Passage
@@ -327,6 +326,11 @@ def document_by_slug(slug: str) -> Document | None:
     rows = Document.objects.filter(slug=slug).select_related("institution", "dataset").order_by("scope_id", "-version")
     held = list(rows[:20])
     return next((row for row in held if row.state == State.LIVE), held[0] if held else None)
+
+
+def citations_of(document: Document) -> list[Citation]:
+    """Oldest first."""
+    return list(Citation.objects.filter(document=document).order_by("created_at", "start"))
 
 
 def passages_of(document: Document) -> list[Passage]:
