@@ -35,7 +35,11 @@ def may_read(actor: Actor, dataset: Dataset) -> bool:
     return State(dataset.state) not in HIDDEN or handles(actor, dataset)
 
 
+def handles_any(actor: Actor) -> bool:
+    return actor.may(Right.CONTRIBUTE_DOCUMENTS) or actor.may(Right.REVIEW_LEGAL)
+
+
 def check_handler(actor: Actor) -> None:
     """The list of deposits. Raises NotFound for whoever brings none and reviews none."""
-    if not actor.may(Right.CONTRIBUTE_DOCUMENTS) and not actor.may(Right.REVIEW_LEGAL):
+    if not handles_any(actor):
         raise NotFound("deposits")

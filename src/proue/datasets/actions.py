@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from proue.datasets import rules
+from proue.datasets import queries, rules
 from proue.datasets.facts import (
     DatasetPublished,
     DatasetReceived,
@@ -159,8 +159,7 @@ def forget_files(*, dataset: Dataset) -> int:
 
 def _not_one_s_own(actor: Actor | Job, dataset: Dataset) -> None:
     """Whoever brings a deposit does not judge it."""
-    brought = Decision.objects.filter(dataset=dataset, verb=Verb.SUBMIT, person_id=actor.person_id)
-    if actor.person_id is not None and brought.exists():
+    if queries.brought_by(dataset.pk, actor.person_id):
         raise rules.OwnDeposit(slug=dataset.slug)
 
 

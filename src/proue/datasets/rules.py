@@ -167,6 +167,7 @@ TRANSITIONS: dict[str, dict[State, State]] = {
         State.PUBLISHED: State.WITHDRAWN,
     },
 }
+REASONED = frozenset({Verb.REFUSE, Verb.WITHDRAW})
 OVER = frozenset({State.REFUSED, State.WITHDRAWN})
 HIDDEN = frozenset({State.DRAFT, State.IN_REVIEW, State.REFUSED})  # from all but those who bring and who review
 

@@ -328,6 +328,12 @@ def document_by_slug(slug: str) -> Document | None:
     return next((row for row in held if row.state == State.LIVE), held[0] if held else None)
 
 
+def documents_of(dataset_id: UUID) -> list[Document]:
+    """The last version of each, whatever its state; without their texts."""
+    rows = Document.objects.filter(dataset_id=dataset_id).exclude(state=State.SUPERSEDED)
+    return list(rows.defer("text").order_by("title"))
+
+
 def citations_of(document: Document) -> list[Citation]:
     """Oldest first."""
     return list(Citation.objects.filter(document=document).order_by("created_at", "start"))
