@@ -65,6 +65,8 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "providers": (EVERYONE, SAFE_ONLY),
     "provider": (EVERYONE, SAFE_ONLY),
     "declare_attribute": (NOBODY, NOBODY),
+    "alliance": (EVERYONE, SAFE_ONLY),
+    "alliance_institution": (EVERYONE, SAFE_ONLY),
     "needs": (EVERYONE, SAFE_ONLY),
     "need": (EVERYONE, SAFE_ONLY),
     "say_need": ((404, 200, 200, 200, 200), (404, 400, 400, 400, 400)),
@@ -134,6 +136,7 @@ def names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
 def address(site, name: str) -> str:
     given = {
         "document": {"slug": "deux-rives-cesure"},
+        "alliance_institution": {"uai": "0999901A"},
         "withdraw_document": {"slug": "deux-rives-cesure"},
         **{name: {"slug": "deux-rives-accueil-exil"} for name in DEPOSIT_PAGES},
         "citation": {"id": site.citation.pk},

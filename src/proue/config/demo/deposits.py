@@ -32,7 +32,7 @@ SHARED, REFUSED, WITHDRAWN = (
     "deux-rives-chapitre-thermodynamique",
     "deux-rives-jardin-partage",
 )
-QUESTION = "Comment obtenir une parcelle du jardin partagé ?"  # only the withdrawn text answered it
+QUESTION = "Comment obtenir une parcelle du jardin partagé ?"  # only the withdrawn text answered it
 
 WHY_REFUSED = (
     "Chapitre d’un manuel, sous les droits de son éditeur. L’exception pédagogique vaut pour le public d’un cours "
