@@ -14,6 +14,10 @@ PUBLIC = (
     "/communs/?q=bourse",
     "/preuves/registre/",
     "/communs/deux-rives-calendrier-universitaire-2026-2027/",
+    "/communs/deux-rives-jardin-partage/",
+    "/alliance/",
+    "/alliance/?place=other",
+    "/alliance/0999901A/",
     "/besoins/",
     "/besoins/?fate=served&q=assistant",
     "/besoins/BC-011/",
@@ -32,6 +36,9 @@ PUBLIC = (
 )
 MEMBERS = (
     "/assistant/",
+    "/alliance/",
+    "/alliance/0999910K/",
+    "/communs/deux-rives-accueil-exil/",
     "/besoins/BC-011/",
     "/besoins/BES-0999901A-0001/",
     "/besoins/recueillis/",

@@ -40,6 +40,13 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "assistant": (EVERYONE, (400, 400, 400, 400, 400)),
     "commons": (EVERYONE, SAFE_ONLY),
     "document": (EVERYONE, SAFE_ONLY),
+    "withdraw_document": (NOBODY, NOBODY),  # librarians: tests/pages/test_commons.py
+    "deposits": ((404, 404, 404, 200, 404), SAFE_ONLY),  # who brings or reviews
+    "deposit": ((404, 404, 404, 200, 404), SAFE_ONLY),
+    "submit_deposit": ((404, 404, 404, 403, 404), (404, 404, 404, 403, 404)),
+    "share_deposit": ((404, 404, 404, 400, 404), (404, 404, 404, 400, 404)),  # shared already
+    "refuse_deposit": ((404, 404, 404, 400, 404), (404, 404, 404, 400, 404)),
+    "withdraw_deposit": ((404, 404, 404, 403, 404), (404, 404, 404, 403, 404)),
     "citation": (EVERYONE, SAFE_ONLY),
     "lineage_index": (EVERYONE, SAFE_ONLY),
     "lineage": (EVERYONE, SAFE_ONLY),
@@ -58,6 +65,8 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "providers": (EVERYONE, SAFE_ONLY),
     "provider": (EVERYONE, SAFE_ONLY),
     "declare_attribute": (NOBODY, NOBODY),
+    "alliance": (EVERYONE, SAFE_ONLY),
+    "alliance_institution": (EVERYONE, SAFE_ONLY),
     "needs": (EVERYONE, SAFE_ONLY),
     "need": (EVERYONE, SAFE_ONLY),
     "say_need": ((404, 200, 200, 200, 200), (404, 400, 400, 400, 400)),
@@ -103,6 +112,7 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
 }
+DEPOSIT_PAGES = ("deposit", "submit_deposit", "share_deposit", "refuse_deposit", "withdraw_deposit")
 STATEMENT_PAGES = ("statement", "statement_file", "confirm_statement", "open_statement")
 DEROGATION_PAGES = ("derogation", "sign_for_security", "sign_for_data", "withdraw_derogation")
 # The referent has no second factor and this is not the demonstration: these pages only are open to her.
@@ -126,6 +136,9 @@ def names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
 def address(site, name: str) -> str:
     given = {
         "document": {"slug": "deux-rives-cesure"},
+        "alliance_institution": {"uai": "0999901A"},
+        "withdraw_document": {"slug": "deux-rives-cesure"},
+        **{name: {"slug": "deux-rives-accueil-exil"} for name in DEPOSIT_PAGES},
         "citation": {"id": site.citation.pk},
         "created_key": {"id": site.key.pk},
         "revoke_key": {"id": site.key.pk},

@@ -46,3 +46,20 @@ def test_without_a_gateway_it_says_so(site, demo, settings):
     settings.GATEWAY_URL = "http://127.0.0.1:9"
     html = site.client().post(reverse("visit_ask")).content.decode()
     assert "La passerelle ne répond pas" in html
+
+
+def test_it_leads_to_three_documents_whose_pages_it_opens_only_to_who_may_read_them(site, demo):
+    from proue.config.demo import deposits
+    from proue.portal.visit import tour
+
+    assert [slug for slug, _, _ in tour.DOCUMENTS] == [deposits.SHARED, deposits.REFUSED, deposits.WITHDRAWN]
+    assert tour.WITHDRAWN_QUESTION == deposits.QUESTION
+    for role, opened in (
+        ("visitor", {deposits.WITHDRAWN}),
+        ("student", {deposits.SHARED, deposits.WITHDRAWN}),
+        ("lawyer", {deposits.SHARED, deposits.REFUSED, deposits.WITHDRAWN}),
+    ):
+        html = site.client(role).get(reverse("visit")).content.decode()
+        assert {slug for slug, _, _ in tour.DOCUMENTS if f"/communs/{slug}/" in html} == opened
+        for slug in opened:
+            assert site.client(role).get(f"/communs/{slug}/").status_code in (200, 410)

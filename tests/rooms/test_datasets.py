@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import product
 
 import pytest
 from django.db.utils import DatabaseError, IntegrityError
 
 from proue.datasets import access, actions, queries, rules
-from proue.datasets.models import Dataset, Distribution, LegalFile
+from proue.datasets.models import Dataset, Decision, Distribution, LegalFile
 from proue.datasets.rules import (
     LICENCES,
     TO_COMPLETE,
@@ -23,6 +24,7 @@ from proue.datasets.rules import (
 )
 from proue.institutions import actions as institutions
 from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
+from proue.institutions.queries import person_by_email
 from proue.institutions.rules import NotAllowed, Right, Role, Status
 from proue.kernel.refusal import ChangedMeanwhile, NotFound
 from proue.ledger.models import Fact
@@ -60,8 +62,9 @@ class World:
         self.librarian = self.someone("librarian", self.rives, Status.STAFF, Role.LIBRARIAN)
         self.student = self.someone("student", self.rives, Status.STUDENT)
         self.stranger = self.someone("stranger", self.brume, Status.STAFF, Role.LIBRARIAN)
+        self.lawyer = self.someone("lawyer", self.brume, Status.STAFF, Role.LAWYER, everywhere=True)
 
-    def someone(self, name, institution, status, role=None):
+    def someone(self, name, institution, status, role=None, *, everywhere=False):
         with system("demo"):
             person = institutions.add_person(
                 actor=Job(), email=f"{name}@test.example", name=name, password=None, at=self.now
@@ -70,7 +73,8 @@ class World:
                 actor=Job(), person=person, institution=institution, status=status, at=self.now
             )
             if role:
-                institutions.grant_role(actor=Job(), person=person, role=role, institution=institution, at=self.now)
+                where = None if everywhere else institution
+                institutions.grant_role(actor=Job(), person=person, role=role, institution=where, at=self.now)
             return actor_of(person, self.now)
 
     def receive(self, actor=None, legal=COMPLETE, slug="reglements", institution=None):
@@ -85,9 +89,15 @@ class World:
                 at=self.now,
             )
 
-    def publish(self, dataset):
+    def submit(self, dataset):
         with scope(self.librarian):
-            return actions.publish(actor=self.librarian, dataset=dataset, at=self.now)
+            return actions.submit(actor=self.librarian, dataset=dataset, at=self.now)
+
+    def publish(self, dataset):
+        """As a librarian and a lawyer do it, when it leaves the institution."""
+        dataset = self.submit(dataset)
+        with scope(self.lawyer):
+            return actions.share(actor=self.lawyer, dataset=dataset, at=self.now)
 
 
 @pytest.mark.parametrize(("verb", "state"), list(product(TRANSITIONS, State)))
@@ -182,13 +192,13 @@ def test_a_draft_is_received_then_published(world):
     assert not legal.uses["train_publish"]
     with system("demo"):
         kinds = Fact.objects.filter(kind__startswith="dataset").order_by("recorded_at").values_list("kind", flat=True)
-        assert list(kinds) == ["dataset.received", "dataset.published"]
+        assert list(kinds) == ["dataset.received", "dataset.submitted", "dataset.published"]
 
 
 def test_a_file_to_complete_keeps_the_dataset_a_draft(world):
     dataset = world.receive(legal=Legal(contributor="x", licence_out=TO_COMPLETE, audience=Audience.INSTITUTION))
-    with pytest.raises(rules.LegalFileIncomplete):
-        world.publish(dataset)
+    with scope(world.librarian), pytest.raises(rules.LegalFileIncomplete):
+        actions.publish(actor=world.librarian, dataset=dataset, at=world.now)
 
 
 def test_a_slug_is_taken_once_in_a_scope(world):
@@ -307,9 +317,123 @@ def test_the_door_says_the_same_to_the_stranger(world):
         ({"may_ground": True}, "dataset_grounds_only_when_published"),
         ({"state": State.PUBLISHED}, "published_dataset_says_since_when"),
         ({"state": State.WITHDRAWN}, "withdrawn_dataset_says_when_and_why"),
+        ({"state": State.REFUSED}, "refused_dataset_says_why"),
     ],
 )
 def test_what_a_state_requires_is_a_constraint(world, changes, constraint):
     dataset = world.receive()
     with pytest.raises(IntegrityError, match=constraint), system("demo"):
         Dataset.objects.filter(pk=dataset.pk).update(**changes)
+
+
+def test_what_stays_at_home_is_published_by_who_brings_it_and_nothing_else(world):
+    home = world.receive(legal=replace(COMPLETE, audience=Audience.INSTITUTION))
+    with scope(world.librarian):
+        assert actions.publish(actor=world.librarian, dataset=home, at=world.now).state == State.PUBLISHED
+        for audience in set(Audience) - {Audience.INSTITUTION, Audience.ALLIANCE}:
+            away = world.receive(legal=replace(COMPLETE, audience=audience), slug=f"vers-{audience.value}")
+            with pytest.raises(rules.ReviewNeeded):
+                actions.publish(actor=world.librarian, dataset=away, at=world.now)
+
+
+def test_each_decision_keeps_the_role_that_took_it(world):
+    dataset = world.publish(world.receive())
+    with scope(world.librarian):
+        actions.withdraw(actor=world.librarian, dataset=dataset, reason="Texte remplacé.", at=world.now)
+        said = [(one.verb, one.role, one.reason) for one in queries.decisions_of(dataset.pk)]
+    assert said == [("withdraw", "librarian", "Texte remplacé."), ("share", "lawyer", ""), ("submit", "librarian", "")]
+
+
+def test_nobody_changes_or_deletes_a_decision(world):
+    dataset = world.publish(world.receive())
+    for actor in (world.librarian, world.lawyer):
+        with scope(actor):
+            assert Decision.objects.filter(dataset=dataset).update(role="dpo") == 0
+            assert Decision.objects.filter(dataset=dataset).delete()[0] == 0
+            assert len(queries.decisions_of(dataset.pk)) == 2
+
+
+def test_a_refusal_says_why_is_final_and_keeps_no_file(world):
+    members = replace(COMPLETE, audience=Audience.MEMBERS)
+    dataset = world.receive(legal=replace(members, rights_holder=""))
+    with scope(world.librarian):
+        row = actions.add_file(
+            actor=world.librarian,
+            dataset=dataset,
+            name="chapitre.pdf",
+            media_type="application/pdf",
+            data=b"%PDF-1.7 chapitre",
+            at=world.now,
+        )
+    dataset = world.submit(dataset)
+    with scope(world.lawyer):
+        with pytest.raises(rules.LegalFileIncomplete):
+            actions.share(actor=world.lawyer, dataset=dataset, at=world.now)
+        with pytest.raises(rules.ReasonNeeded):
+            actions.refuse(actor=world.lawyer, dataset=dataset, reason=" ", at=world.now)
+        dataset = actions.refuse(actor=world.lawyer, dataset=dataset, reason="Droits d’un éditeur.", at=world.now)
+        for act in (actions.share, actions.submit):
+            with pytest.raises((rules.NotFromHere, NotAllowed)):
+                act(actor=world.lawyer, dataset=dataset, at=world.now)
+    path = files._path(row.file.digest)
+    assert path.exists()
+    with system("erasure"):
+        assert actions.forget_files(dataset=dataset) == 1
+        assert actions.forget_files(dataset=dataset) == 0
+    assert not path.exists()
+    with scope(world.librarian):
+        assert access.dataset_for(world.librarian, dataset.slug, Right.READ).reason == "Droits d’un éditeur."
+        with pytest.raises(rules.NotFromHere):
+            actions.revise_legal_file(actor=world.librarian, dataset=dataset, legal=members, at=world.now)
+
+
+def test_bytes_that_another_deposit_holds_stay(world):
+    first, second = world.receive(), world.receive(slug="autre")
+    for dataset in (first, second):
+        with scope(world.librarian):
+            row = actions.add_file(
+                actor=world.librarian, dataset=dataset, name="a", media_type="text/plain", data=b"a", at=world.now
+            )
+    first = world.submit(first)
+    with scope(world.lawyer):
+        first = actions.refuse(actor=world.lawyer, dataset=first, reason="En double.", at=world.now)
+    with system("erasure"):
+        actions.forget_files(dataset=first)
+        assert files.read(row.file) == b"a"
+
+
+def test_who_brings_a_deposit_does_not_judge_it(world):
+    both = world.someone("both", world.rives, Status.STAFF, Role.LIBRARIAN)
+    with system("demo"):
+        person = person_by_email("both@test.example")
+        institutions.grant_role(actor=Job(), person=person, role=Role.DPO, institution=world.rives, at=world.now)
+        both = actor_of(person, world.now)
+    dataset = world.receive(actor=both)
+    with scope(both):
+        dataset = actions.submit(actor=both, dataset=dataset, at=world.now)
+        for act in (actions.share, partial(actions.refuse, reason="Non.")):
+            with pytest.raises(rules.OwnDeposit):
+                act(actor=both, dataset=dataset, at=world.now)
+
+
+def test_a_deposit_in_review_is_seen_by_who_brings_it_and_who_reviews_it(world):
+    dataset = world.submit(world.receive(legal=replace(COMPLETE, audience=Audience.MEMBERS)))
+    for actor, sees in ((world.librarian, True), (world.lawyer, True), (world.stranger, False), (world.student, False)):
+        with scope(actor):
+            assert (dataset in queries.deposits(actor)) == sees
+            if sees:
+                assert access.dataset_for(actor, dataset.slug, Right.READ) == dataset
+            else:
+                with pytest.raises(NotFound):
+                    access.dataset_for(actor, dataset.slug, Right.READ)
+    with scope(world.student), pytest.raises(NotFound):
+        access.check_handler(world.student)
+
+
+def test_two_lawyers_decide_once(world):
+    dataset = world.submit(world.receive())
+    with scope(world.lawyer):
+        stale = Dataset.objects.select_related("institution").get(pk=dataset.pk)
+        actions.share(actor=world.lawyer, dataset=dataset, at=world.now)
+        with pytest.raises(ChangedMeanwhile):
+            actions.refuse(actor=world.lawyer, dataset=stale, reason="Trop tard.", at=world.now)

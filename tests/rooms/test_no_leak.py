@@ -13,14 +13,18 @@ from proue.store.models import StoredFile
 from proue.store.rules import ALLIANCE, MEMBERS, PUBLIC
 
 PEOPLE, OBJECTS, SEED = 100, 120, 20261123
+OUTSIDE = frozenset({3, 7, 11})  # not members of the alliance
 
 
 def world(now, chance):
     """Institutions, people with dated ties (some ended, some to come), and objects spread over every scope."""
     houses = [
-        institutions.declare_institution(actor=Job(), uai=f"09999{number:02}A", name=f"U{number}", at=now)[0]
+        institutions.declare_institution(
+            actor=Job(), uai=f"09999{number:02}A", name=f"U{number}", at=now, is_member=number not in OUTSIDE
+        )[0]
         for number in range(12)
     ]
+    members = {house.pk for number, house in enumerate(houses) if number not in OUTSIDE}
     people, expected = [], []
     for number in range(PEOPLE):
         person = institutions.add_person(
@@ -36,13 +40,13 @@ def world(now, chance):
                 Membership.objects.filter(pk=membership.pk).update(valid_to=start + timedelta(days=7))
                 membership.refresh_from_db()
             if start <= now and (membership.valid_to is None or membership.valid_to > now):
-                sees |= {house.scope_id, MEMBERS}
+                sees |= {house.scope_id, *([MEMBERS] if house.pk in members else [])}
         if chance.random() < 0.2:
             house = chance.choice([*houses, None])
             institutions.grant_role(
                 actor=Job(), person=person, role=chance.choice(list(Role)), institution=house, at=now
             )
-            sees.add(house.scope_id if house else ALLIANCE)
+            sees |= {house.scope_id} if house else {ALLIANCE, MEMBERS}
         people.append(person)
         expected.append(sees)
     scopes = [PUBLIC, ALLIANCE, MEMBERS, *(h.scope_id for h in houses), *(p.scope_id for p in people[:20])]

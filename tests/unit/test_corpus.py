@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from proue.config.demo.cast import INSTITUTIONS
+from proue.config.demo.commons import SLUGS
+from proue.config.demo.directory import MEMBERS, OTHERS
+from proue.institutions.rules import check_uai
 
 DEMO = Path(__file__).parents[2] / "src/proue/config/demo"
 FILES = sorted(path for path in (DEMO / "corpus").glob("*.md") if path.name != "README.md")
@@ -45,9 +48,16 @@ def test_the_corpus_is_large_and_mostly_public():
 
 
 def test_every_institution_speaks():
-    assert {header["institution"] for header, _ in CORPUS.values()} >= {
-        uai for uai in INSTITUTIONS if uai.startswith("09999") and not uai.endswith("Z")
+    assert {header["institution"] for header, _ in CORPUS.values()} == {uai for uai in SLUGS if uai in MEMBERS} | {
+        "alliance"
     }
+
+
+def test_twenty_eight_members_and_twelve_others_have_invented_names_and_reserved_codes():
+    assert (len(MEMBERS), len(OTHERS)) == (28, 12)
+    assert len(INSTITUTIONS) == len(set(INSTITUTIONS.values())) == 41
+    for uai in INSTITUTIONS:
+        assert check_uai(uai).startswith("09999")
 
 
 @one_document

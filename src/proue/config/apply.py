@@ -178,7 +178,7 @@ class _Work:
             actor=self.actor,
             uai=given["uai"],
             name=given["name"],
-            is_member=given.get("member", True if before is None else before["is_member"]),
+            is_member=given.get("member", True if before is None else None),
             at=self.at,
         )
         self._compare("institution", row.uai, before, row, moved)

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from proue.knowledge.actions import refused_text_goes
 from proue.ledger.actions import Reaction
 from proue.serving.actions import snapshot_is_stale
 
 REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "institution.added": [snapshot_is_stale],
+    "alliance.joined": [snapshot_is_stale],
+    "alliance.left": [snapshot_is_stale],
     "provider.declared": [snapshot_is_stale],
     "attribute.declared": [snapshot_is_stale],
     "endpoint.declared": [snapshot_is_stale],
@@ -23,6 +26,7 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "requirement.linked": [snapshot_is_stale],
     "requirement.unlinked": [snapshot_is_stale],
     "link.broken": [snapshot_is_stale],
+    "dataset.refused": [refused_text_goes],
     "check.declared": [snapshot_is_stale],
     "check.proved": [snapshot_is_stale],
     "check.withdrawn": [snapshot_is_stale],

@@ -29,6 +29,20 @@ class DatasetPublished:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetSubmitted:
+    kind: ClassVar[str] = "dataset.submitted"
+    dataset_id: UUID
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRefused:
+    kind: ClassVar[str] = "dataset.refused"
+    dataset_id: UUID
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetWithdrawn:
     kind: ClassVar[str] = "dataset.withdrawn"
     dataset_id: UUID

@@ -3,11 +3,11 @@
 from django.db import models
 from django.db.models import Q
 
-from proue.datasets.rules import Audience, PersonalData, State, ThirdPartyIp, TitleOfRight
+from proue.datasets.rules import Audience, PersonalData, State, ThirdPartyIp, TitleOfRight, Verb
 from proue.store.models import ScopedRow
 
 
-def _words(words: type[State | Audience | PersonalData | ThirdPartyIp | TitleOfRight]) -> list[tuple[str, str]]:
+def _words(words: type[State | Audience | PersonalData | ThirdPartyIp | TitleOfRight | Verb]) -> list[tuple[str, str]]:
     return [(one.value, one.value) for one in words]
 
 
@@ -25,7 +25,7 @@ class Dataset(ScopedRow):
     created_at = models.DateTimeField()
     published_at = models.DateTimeField(null=True)
     withdrawn_at = models.DateTimeField(null=True)
-    reason = models.CharField(max_length=500, blank=True)
+    reason = models.CharField(max_length=500, blank=True)  # of a refusal or a withdrawal
 
     class Meta:
         constraints = [
@@ -42,6 +42,7 @@ class Dataset(ScopedRow):
                 condition=~Q(state=State.WITHDRAWN) | (Q(withdrawn_at__isnull=False) & ~Q(reason="")),
                 name="withdrawn_dataset_says_when_and_why",
             ),
+            models.CheckConstraint(condition=~Q(state=State.REFUSED) | ~Q(reason=""), name="refused_dataset_says_why"),
         ]
 
     def __str__(self) -> str:
@@ -96,3 +97,26 @@ class Distribution(ScopedRow):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Decision(ScopedRow):
+    """Who moved a deposit, when, and by which role. The application may neither change nor delete one."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="decisions")
+    version = models.PositiveIntegerField()  # of the legal file that was read
+    verb = models.CharField(max_length=16, choices=_words(Verb))
+    role = models.CharField(max_length=24, blank=True)  # empty: our own hand, on the command line
+    person_id = models.UUIDField(null=True)
+    reason = models.CharField(max_length=500, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(verb__in=[Verb.REFUSE.value, Verb.WITHDRAW.value]) | ~Q(reason=""),
+                name="refusing_or_withdrawing_says_why",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.dataset_id}"

@@ -14,9 +14,21 @@ MAX_REASON = 500
 
 
 class State(StrEnum):
-    DRAFT = "draft"
-    PUBLISHED = "published"
+    DRAFT = "draft"  # received
+    IN_REVIEW = "in_review"
+    PUBLISHED = "published"  # shared with its audience
+    REFUSED = "refused"
     WITHDRAWN = "withdrawn"
+
+
+class Verb(StrEnum):
+    """What is decided about a deposit, and kept with the role that decided."""
+
+    SUBMIT = "submit"
+    PUBLISH = "publish"
+    SHARE = "share"
+    REFUSE = "refuse"
+    WITHDRAW = "withdraw"
 
 
 class Audience(StrEnum):
@@ -131,11 +143,33 @@ class AlreadyReceived(Refusal):
     code = "dataset.already_received"
 
 
+class ReviewNeeded(Refusal):
+    """What leaves the institution is shared by a lawyer, not by who brings it."""
+
+    code = "dataset.review_needed"
+
+
+class OwnDeposit(Refusal):
+    code = "dataset.own_deposit"
+
+
 TRANSITIONS: dict[str, dict[State, State]] = {
-    "publish": {State.DRAFT: State.PUBLISHED},
+    # Without review: what stays in its institution, or what our own hand loads.
+    Verb.PUBLISH: {State.DRAFT: State.PUBLISHED},
+    Verb.SUBMIT: {State.DRAFT: State.IN_REVIEW},
+    Verb.SHARE: {State.IN_REVIEW: State.PUBLISHED},
+    # A refused text is not kept: who obtains the right brings it again.
+    Verb.REFUSE: {State.IN_REVIEW: State.REFUSED},
     # Withdrawing is always possible, and is final: what was cited must keep saying why it went.
-    "withdraw": {State.DRAFT: State.WITHDRAWN, State.PUBLISHED: State.WITHDRAWN},
+    Verb.WITHDRAW: {
+        State.DRAFT: State.WITHDRAWN,
+        State.IN_REVIEW: State.WITHDRAWN,
+        State.PUBLISHED: State.WITHDRAWN,
+    },
 }
+REASONED = frozenset({Verb.REFUSE, Verb.WITHDRAW})
+OVER = frozenset({State.REFUSED, State.WITHDRAWN})
+HIDDEN = frozenset({State.DRAFT, State.IN_REVIEW, State.REFUSED})  # from all but those who bring and who review
 
 
 def after(verb: str, state: State) -> State:

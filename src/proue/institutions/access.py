@@ -23,6 +23,7 @@ class Tie:
     uai: str | None
     status: Status | None = None
     role: Role | None = None
+    in_alliance: bool = False  # the institution is a member of the alliance at this instant
 
     def gives(self, right: Right) -> bool:
         if self.status is not None and right in MEMBER_RIGHTS[self.status]:
@@ -55,6 +56,12 @@ class Actor:
     def may_everywhere(self, right: Right) -> bool:
         """The right held alliance-wide: what writing a row that is open to all takes."""
         return any(tie.scope_id == ALLIANCE and tie.gives(right) for tie in self.ties)
+
+    def role_for(self, right: Right, institution_id: UUID | None = None) -> Role | None:
+        """The role by which the right is held there: the one held there first, else one held alliance-wide."""
+        giving = [tie for tie in self.ties if tie.role is not None and tie.gives(right)]
+        near = [tie.role for tie in giving if tie.institution_id == institution_id]
+        return next(iter(near + [tie.role for tie in giving if tie.institution_id is None]), None)
 
     def require_everywhere(self, right: Right) -> None:
         if not self.may_everywhere(right):
@@ -89,23 +96,24 @@ def actor_of(person: Person | None, at: datetime) -> Actor:
     if person is None or not person.is_active:
         return PUBLIC_ACTOR
     with connections[database()].cursor() as cursor:
-        cursor.execute("SELECT * FROM institutions_ties(%s, %s)", [person.pk, at])
+        cursor.execute("SELECT * FROM institutions_bonds(%s, %s)", [person.pk, at])
         ties = tuple(_tie(row) for row in cursor.fetchall())
     scopes = {PUBLIC, person.scope_id} | {tie.scope_id for tie in ties}
-    # Whoever holds a role in the whole alliance reads what every member reads.
-    if any(tie.status or tie.scope_id == ALLIANCE for tie in ties):
+    # Those whom a member counts among its own, and whoever holds a role in the whole alliance.
+    if any((tie.status and tie.in_alliance) or tie.scope_id == ALLIANCE for tie in ties):
         scopes.add(MEMBERS)
     return Actor(person_id=person.pk, scopes=frozenset(scopes), ties=ties, name=person.name)
 
 
 def _tie(row: tuple[Any, ...]) -> Tie:
-    scope_id, institution_id, uai, status, role = row
+    scope_id, institution_id, uai, status, role, in_alliance = row
     return Tie(
         scope_id=scope_id,
         institution_id=institution_id,
         uai=uai,
         status=Status(status) if status else None,
         role=Role(role) if role else None,
+        in_alliance=in_alliance,
     )
 
 

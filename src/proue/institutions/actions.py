@@ -2,9 +2,18 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
-from proue.institutions.facts import InstitutionAdded, MembershipOpened, PersonAdded, RoleEnded, RoleGranted
-from proue.institutions.models import Institution, Membership, Person, RoleGrant
-from proue.institutions.rules import AlreadyHeld, Role, Status, check_uai
+from proue.institutions.access import Actor
+from proue.institutions.facts import (
+    AllianceJoined,
+    AllianceLeft,
+    InstitutionAdded,
+    MembershipOpened,
+    PersonAdded,
+    RoleEnded,
+    RoleGranted,
+)
+from proue.institutions.models import AllianceMembership, Institution, Membership, Person, RoleGrant
+from proue.institutions.rules import AlreadyHeld, AlreadyMember, NotAMember, Right, Role, Status, check_uai
 from proue.kernel.ids import uuid7
 from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import Author, record
@@ -14,27 +23,54 @@ from proue.store.rules import ALLIANCE, ScopeKind
 
 
 def declare_institution(
-    *, actor: Author, uai: str, name: str, at: datetime, is_member: bool = True
+    *, actor: Author, uai: str, name: str, at: datetime, is_member: bool | None = True
 ) -> tuple[Institution, bool]:
-    """Idempotent: (institution, whether something changed)."""
+    """Idempotent: (institution, whether something changed). With None its place in the alliance stays as it is."""
     check_uai(uai)
     with transaction.atomic(using=database()):
         known = Institution.objects.filter(uai=uai).first()
-        if known is not None:
-            if (known.name, known.is_member) == (name, is_member):
-                return known, False
-            Institution.objects.filter(pk=known.pk).update(name=name, is_member=is_member)
+        changed = known is None
+        if known is None:
+            known = Institution.objects.create(
+                uai=uai, name=name, created_at=at, scope_id=ensure_scope(ScopeKind.INSTITUTION, uai)
+            )
+            record(InstitutionAdded(institution_id=known.pk, uai=uai), actor=actor, at=at)
+        elif known.name != name:
+            changed = bool(Institution.objects.filter(pk=known.pk).update(name=name))
             known.refresh_from_db()
-            return known, True
-        made = Institution.objects.create(
-            uai=uai,
-            name=name,
-            is_member=is_member,
-            created_at=at,
-            scope_id=ensure_scope(ScopeKind.INSTITUTION, uai),
-        )
-        record(InstitutionAdded(institution_id=made.pk, uai=uai), actor=actor, at=at)
-        return made, True
+        held = AllianceMembership.objects.filter(institution=known, valid_to__isnull=True).exists()
+        if is_member is not None and is_member != held:
+            (join_alliance if is_member else leave_alliance)(actor=actor, institution=known, at=at)
+            changed = True
+        return known, changed
+
+
+def _require(actor: Author) -> None:
+    """Who is a member is the alliance's to say."""
+    if isinstance(actor, Actor):
+        actor.require_everywhere(Right.OPERATE)
+
+
+def join_alliance(*, actor: Author, institution: Institution, at: datetime) -> AllianceMembership:
+    """From here on its people and its uses read what is opened to the members. Raises AlreadyMember."""
+    _require(actor)
+    try:
+        with transaction.atomic(using=database()):
+            row = AllianceMembership.objects.create(institution=institution, valid_from=at)
+            record(AllianceJoined(institution_id=institution.pk, uai=institution.uai), actor=actor, at=at)
+            return row
+    except IntegrityError as error:
+        raise AlreadyMember(uai=institution.uai) from error
+
+
+def leave_alliance(*, actor: Author, institution: Institution, at: datetime) -> None:
+    """What it shared stays shared; it no longer reads what is opened to the members. Raises NotAMember."""
+    _require(actor)
+    with transaction.atomic(using=database()):
+        open_ones = AllianceMembership.objects.filter(institution=institution, valid_from__lt=at, valid_to__isnull=True)
+        if not open_ones.update(valid_to=at):
+            raise NotAMember(uai=institution.uai)
+        record(AllianceLeft(institution_id=institution.pk, uai=institution.uai), actor=actor, at=at)
 
 
 def add_person(*, actor: Author, email: str, name: str, password: str | None, at: datetime) -> Person:

@@ -13,6 +13,20 @@ class InstitutionAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class AllianceJoined:
+    kind: ClassVar[str] = "alliance.joined"
+    institution_id: UUID
+    uai: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllianceLeft:
+    kind: ClassVar[str] = "alliance.left"
+    institution_id: UUID
+    uai: str
+
+
+@dataclass(frozen=True, slots=True)
 class PersonAdded:
     kind: ClassVar[str] = "person.added"
     person_id: UUID

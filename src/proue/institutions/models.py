@@ -14,11 +14,29 @@ class Institution(Row):
     uai = models.CharField(max_length=8, unique=True)
     name = models.CharField(max_length=200)
     scope = models.ForeignKey("store.Scope", on_delete=models.PROTECT, related_name="+")
-    is_member = models.BooleanField(default=True)
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return self.name
+
+
+class AllianceMembership(Row):
+    """Since when, and until when, an institution is a member of the alliance. Public, as the directory is."""
+
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="alliance")
+    valid_from = models.DateTimeField()
+    valid_to = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(valid_to__isnull=True) | models.Q(valid_to__gt=models.F("valid_from")),
+                name="alliance_membership_ends_after_it_starts",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.institution_id} {self.valid_from:%Y-%m-%d}"
 
 
 class PersonManager(BaseUserManager["Person"]):

@@ -88,7 +88,8 @@ MEMBER_RIGHTS: dict[Status, frozenset[Right]] = {
     Status.STAFF: frozenset({Right.READ, Right.SAY_NEEDS, Right.USE_ASSISTANT, Right.MANAGE_KEYS}),
 }
 
-# The alliance of the demonstration world: where it is, passwords and a key are public, and loopback is the only place.
+# The alliance of the demonstration world, its own office beside those that it gathers: where it is, passwords and a key
+# are public, and loopback is the only place.
 DEMONSTRATION = "0999900Z"
 
 UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
@@ -96,6 +97,14 @@ UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 
 class BadUai(Refusal):
     code = "institution.bad_uai"
+
+
+class AlreadyMember(Refusal):
+    code = "alliance.already_member"
+
+
+class NotAMember(Refusal):
+    code = "alliance.not_a_member"
 
 
 class NotAllowed(Refusal):

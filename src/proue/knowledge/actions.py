@@ -10,6 +10,9 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.utils.text import slugify
 
+from proue.datasets.actions import forget_files
+from proue.datasets.rules import OVER
+from proue.datasets.rules import State as DatasetState
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
@@ -19,8 +22,9 @@ from proue.knowledge import rules
 from proue.knowledge.facts import DocumentAdded, DocumentsAdded, DocumentWithdrawn
 from proue.knowledge.models import Citation, Document, Passage
 from proue.knowledge.rules import State
-from proue.ledger.actions import record
+from proue.ledger.actions import FactLike, record
 from proue.store.access import database
+from proue.store.jobs import defer
 
 if TYPE_CHECKING:
     from proue.datasets.models import Dataset
@@ -64,7 +68,7 @@ def add_documents(
     """Documents of one dataset, in its scope; all or none. Gives back those that are new or changed."""
     if isinstance(actor, Actor):
         actor.require(Right.CONTRIBUTE_DOCUMENTS, dataset.institution_id)
-    if dataset.state == "withdrawn":
+    if DatasetState(dataset.state) in OVER:
         raise rules.NotFromHere(verb="add", state=dataset.state)
     named = {one.external_id: one for one in documents}  # of two with one name the last is the newer
     with transaction.atomic(using=database()):
@@ -176,19 +180,51 @@ def withdraw_document(*, actor: Actor | Job, document: Document, reason: str, at
     if isinstance(actor, Actor):
         actor.require(Right.CONTRIBUTE_DOCUMENTS, document.institution_id)
     said = rules.check_reason(reason)
+    right = Right.CONTRIBUTE_DOCUMENTS
+    role = actor.role_for(right, document.institution_id) if isinstance(actor, Actor) else None
     if document.state == State.WITHDRAWN:
         raise rules.NotFromHere(verb="withdraw", state=document.state)
     with transaction.atomic(using=database()):
         gone = document.passages.count() if document.state == State.LIVE else 0
         number = _next_generation(document.scope_id, -gone)
         moved = Document.objects.filter(pk=document.pk, state=document.state).update(
-            state=State.WITHDRAWN, reason=said, withdrawn_at=at, changed_in=number
+            state=State.WITHDRAWN, reason=said, withdrawn_at=at, withdrawn_as=role or "", changed_in=number
         )
         if not moved:
             raise ChangedMeanwhile(kind="document")
         document.refresh_from_db()
         record(DocumentWithdrawn(document_id=document.pk), actor=actor, at=at, scope_id=document.scope_id)
         return document
+
+
+FORGET = "knowledge.forget_refused"
+
+
+def refused_text_goes(fact: FactLike, at: datetime) -> None:
+    """Reaction to a refused deposit."""
+    defer(FORGET, lock=FORGET, dataset_id=str(getattr(fact, "dataset_id")))  # noqa: B009 - facts are told by kind
+
+
+def forget_refused(*, dataset: "Dataset", at: datetime) -> int:
+    """How many texts of a refused deposit left the commons: title, digest and reason stay, and not a word more.
+
+    Needs a system task. Idempotent. Nothing of it was ever cited: only what is shared is.
+    """
+    if DatasetState(dataset.state) is not DatasetState.REFUSED:
+        raise rules.NotFromHere(verb="forget", state=dataset.state)
+    with transaction.atomic(using=database()):
+        forget_files(dataset=dataset)
+        rows = Document.objects.filter(dataset_id=dataset.pk).exclude(text="")
+        ids = list(rows.values_list("id", flat=True))
+        if not ids:
+            return 0
+        live = Passage.objects.filter(document__in=rows.filter(state=State.LIVE)).count()
+        number = _next_generation(dataset.scope_id, -live)
+        Passage.objects.filter(document_id__in=ids).delete()
+        Document.objects.filter(pk__in=ids).update(
+            text="", state=State.WITHDRAWN, reason=dataset.reason, withdrawn_at=at, changed_in=number
+        )
+        return len(ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Document(ScopedRow):
     state = models.CharField(max_length=16, choices=[(one.value, one.value) for one in State], default=State.LIVE.value)
     reason = models.CharField(max_length=500, blank=True)
     withdrawn_at = models.DateTimeField(null=True)
+    withdrawn_as = models.CharField(max_length=24, blank=True)  # the role that withdrew it; empty: our own hand
     created_at = models.DateTimeField()
     changed_in = models.BigIntegerField()  # the scope's generation in which the row last changed (see Generation)
 

@@ -13,7 +13,8 @@ import tantivy
 from django.db.models import Count, F, QuerySet
 from django.db.models.functions import Substr
 
-from proue.datasets.queries import not_grounding
+from proue.datasets.queries import decisions_of, not_grounding
+from proue.datasets.rules import OVER, Verb
 from proue.datasets.rules import State as DatasetState
 from proue.kernel.dataclass import DataClass
 from proue.knowledge import analysis, index, rules
@@ -221,7 +222,7 @@ def _readable(row: Mapping[str, Any], within: frozenset[UUID], data_class: DataC
         return False
     if dataset_id is None:
         return bool(row["may_ground"])
-    return bool(row["dataset_id"] == dataset_id) and row["dataset_state"] != DatasetState.WITHDRAWN
+    return bool(row["dataset_id"] == dataset_id) and row["dataset_state"] not in OVER
 
 
 @lru_cache(maxsize=HELD_BAGS)
@@ -327,8 +328,26 @@ def document_by_slug(slug: str) -> Document | None:
     return next((row for row in held if row.state == State.LIVE), held[0] if held else None)
 
 
+def documents_of(dataset_id: UUID) -> list[Document]:
+    """The last version of each, whatever its state; without their texts."""
+    rows = Document.objects.filter(dataset_id=dataset_id).exclude(state=State.SUPERSEDED)
+    return list(rows.defer("text").order_by("title"))
+
+
+def citations_of(document: Document) -> list[Citation]:
+    """Oldest first."""
+    return list(Citation.objects.filter(document=document).order_by("created_at", "start"))
+
+
 def passages_of(document: Document) -> list[Passage]:
     return list(Passage.objects.filter(document=document).order_by("ordinal"))
+
+
+def _withdrawn_as(document: Document) -> str:
+    """The role that withdrew this text, else its whole deposit."""
+    if document.state == State.WITHDRAWN:
+        return document.withdrawn_as
+    return next((one.role for one in decisions_of(document.dataset_id) if one.verb == Verb.WITHDRAW), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +369,7 @@ class CitedText:
     language: str
     withdrawn: bool
     withdrawn_at: datetime | None = None
+    withdrawn_as: str = ""  # a role
     reason: str = ""
     superseded: bool = False  # a newer version of the document is live
     before: str = ""  # the passage up to the quote
@@ -381,6 +401,7 @@ def citation_for(id: UUID) -> CitedText | None:
         language=document.language,
         withdrawn=gone,
         withdrawn_at=(document.withdrawn_at or dataset.withdrawn_at) if gone else None,
+        withdrawn_as=_withdrawn_as(document) if gone else "",
         reason=(document.reason or dataset.reason) if gone else "",
         superseded=document.state == State.SUPERSEDED,
     )

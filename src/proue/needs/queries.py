@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import Right
@@ -64,6 +64,18 @@ def needs_for(actor: Actor | Job) -> QuerySet[Need]:
     if isinstance(actor, Job) or actor.may_everywhere(Right.CONSOLIDATE_NEEDS):
         return rows
     return rows.filter(scope_id__in=actor.scopes)
+
+
+def of_institution(institution_id: UUID) -> QuerySet[Need]:
+    """Those that may be read: its own words once they are said again, or by its own people. Newest first."""
+    rows = Need.objects.filter(institution_id=institution_id).exclude(state=State.WITHDRAWN)
+    return rows.select_related("institution").order_by("-received_at", "code")
+
+
+def counts_by_institution() -> dict[UUID, int]:
+    """Of the needs that may be read."""
+    rows = Need.objects.exclude(state=State.WITHDRAWN).exclude(institution=None)
+    return dict(rows.order_by().values_list("institution_id").annotate(count=Count("id")))
 
 
 def found(rows: QuerySet[Need], *, text: str = "", state: State | None = None) -> QuerySet[Need]:

@@ -23,6 +23,8 @@ SENTENCES: Mapping[str, Promise] = {
         "Rendez cette valeur à l’instance, ou ouvrez une nouvelle clé avec « proue ledger rotate »."
     ),
     "institution.bad_uai": _("« {uai} » n’est pas un code UAI : il compte sept chiffres et une lettre."),
+    "alliance.already_member": _("{uai} est déjà membre de l’alliance."),
+    "alliance.not_a_member": _("{uai} n’est pas membre de l’alliance : il n’y a rien à quitter."),
     "role.already_held": _(
         "Cette personne a déjà ce rôle à ces dates. Mettez fin au premier avant d’en ouvrir un autre."
     ),
@@ -150,8 +152,12 @@ SENTENCES: Mapping[str, Promise] = {
     "dataset.bad_code": _(
         "« {slug} » ne peut pas servir d’adresse : employez des minuscules, des chiffres, des tirets, des points."
     ),
-    "dataset.reason_needed": _("Dites en une phrase pourquoi cette collection est retirée : le motif restera affiché."),
+    "dataset.reason_needed": _("Dites en une phrase pourquoi : le motif restera affiché."),
     "dataset.already_received": _("Une collection porte déjà ce nom. Choisissez-en un autre, ou révisez la première."),
+    "dataset.review_needed": _(
+        "Ce qui sort de l’établissement est partagé par un juriste, pas par qui l’apporte. Remettez-le à l’examen."
+    ),
+    "dataset.own_deposit": _("Vous avez apporté ce dépôt : une autre personne l’examine."),
     "document.empty": _("Ce document ne contient aucun texte. Vérifiez le fichier, puis recommencez."),
     "document.too_long": _("Ce document dépasse {longest} signes. Coupez-le en plusieurs, puis recommencez."),
     "document.not_from_here": _("L’état de ce document ne permet pas cette action. Rechargez la page pour le voir."),

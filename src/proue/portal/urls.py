@@ -18,6 +18,7 @@ pages: list[URLPattern | URLResolver] = [
     path("modeles/", include("proue.portal.models.urls")),
     path("assistant/", include("proue.portal.assistant.urls")),
     path("", include("proue.portal.commons.urls")),
+    path("alliance/", include("proue.portal.alliance.urls")),
     path("besoins/", include("proue.portal.needs.urls")),
     path("preuves/", include("proue.portal.spine.urls")),
     path("preuves/registre/", include("proue.portal.registry.urls")),

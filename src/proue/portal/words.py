@@ -9,6 +9,9 @@ from django.utils.translation import gettext as _
 
 from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
 from proue.assurance.rules import CheckState, DerogationState, DisputeState, StatementState
+from proue.datasets.rules import Audience as Opened
+from proue.datasets.rules import Purpose, ThirdPartyIp, TitleOfRight, Verb
+from proue.datasets.rules import State as Deposit
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.kernel.verdict import Verdict
@@ -95,6 +98,7 @@ LICENCES: Mapping[str, str] = {
     "CC-BY-4.0": "CC BY 4.0",
     "CC-BY-SA-4.0": "CC BY-SA 4.0",
     "CC0-1.0": "CC0 1.0",
+    "LicenseRef-to-complete": "aucune",
 }
 LICENCE_TEXTS: Mapping[str, str] = {
     "etalab-2.0": "https://www.etalab.gouv.fr/licence-ouverte-open-licence/",
@@ -337,7 +341,68 @@ CHANGES: Mapping[str, Promise] = {
     "removed": gettext_lazy("retrait"),
     "changed": gettext_lazy("modification"),
 }
+DEPOSIT_STATES: Mapping[str, Promise] = {
+    Deposit.DRAFT: gettext_lazy("reçu"),
+    Deposit.IN_REVIEW: gettext_lazy("en examen"),
+    Deposit.PUBLISHED: gettext_lazy("partagé"),
+    Deposit.REFUSED: gettext_lazy("refusé"),
+    Deposit.WITHDRAWN: gettext_lazy("retiré"),
+}
+DEPOSIT_VERBS: Mapping[str, Promise] = {
+    Verb.SUBMIT: gettext_lazy("remis à l’examen"),
+    Verb.PUBLISH: gettext_lazy("publié sans examen"),
+    Verb.SHARE: gettext_lazy("partagé"),
+    Verb.REFUSE: gettext_lazy("refusé"),
+    Verb.WITHDRAW: gettext_lazy("retiré"),
+}
+OPENED_TO: Mapping[str, Promise] = {
+    Opened.PUBLIC: gettext_lazy("tout le monde"),
+    Opened.ALLIANCE: gettext_lazy("les personnes qui ont un rôle dans toute l’alliance"),
+    Opened.MEMBERS: gettext_lazy("les membres de l’alliance"),
+    Opened.INSTITUTION: gettext_lazy("l’établissement seul"),
+}
+TITLES_OF_RIGHT: Mapping[str, Promise] = {
+    TitleOfRight.OWN_WORK: gettext_lazy("œuvre de l’établissement"),
+    TitleOfRight.ASSIGNED: gettext_lazy("droits cédés par contrat"),
+    TitleOfRight.PUBLIC_INFORMATION: gettext_lazy("information publique"),
+    TitleOfRight.LICENSED: gettext_lazy("licence reçue d’un tiers"),
+    TitleOfRight.EXCEPTION: gettext_lazy("exception au droit d’auteur"),
+    TitleOfRight.PUBLIC_DOMAIN: gettext_lazy("domaine public"),
+    TitleOfRight.TO_COMPLETE: gettext_lazy("à compléter"),
+}
+THIRD_PARTIES: Mapping[str, Promise] = {
+    ThirdPartyIp.NONE_ATTESTED: gettext_lazy("aucun, c’est attesté"),
+    ThirdPartyIp.LISTED: gettext_lazy("oui"),
+    ThirdPartyIp.TO_COMPLETE: gettext_lazy("à dire"),
+}
+PURPOSES: Mapping[str, Promise] = {
+    Purpose.GROUND: gettext_lazy("être cité par l’assistant"),
+    Purpose.REDISTRIBUTE_CONSORTIUM: gettext_lazy("circuler entre membres"),
+    Purpose.PUBLISH: gettext_lazy("être publié"),
+    Purpose.DERIVE: gettext_lazy("être résumé ou traduit"),
+    Purpose.TRAIN_INTERNAL: gettext_lazy("entraîner un modèle gardé entre nous"),
+    Purpose.TRAIN_PUBLISH: gettext_lazy("entraîner un modèle publié"),
+    Purpose.EVALUATE: gettext_lazy("évaluer des modèles"),
+    Purpose.COMMERCIAL: gettext_lazy("un usage commercial"),
+}
+LEGAL_FIELDS: Mapping[str, Promise] = {
+    "contributor": gettext_lazy("qui l’apporte"),
+    "rights_holder": gettext_lazy("le titulaire des droits"),
+    "title_of_right": gettext_lazy("à quel titre"),
+    "licence_in": gettext_lazy("la licence reçue"),
+    "licence_out": gettext_lazy("la licence donnée"),
+    "attribution": gettext_lazy("la mention à reprendre"),
+    "source_date": gettext_lazy("la date de la source"),
+    "personal_data": gettext_lazy("s’il y a des données personnelles"),
+    "third_party_ip": gettext_lazy("si des tiers ont des droits"),
+}
 WORDS: Mapping[str, Mapping[str, Promise]] = {
+    "deposit_state": DEPOSIT_STATES,
+    "deposit_verb": DEPOSIT_VERBS,
+    "opened_to": OPENED_TO,
+    "title_of_right": TITLES_OF_RIGHT,
+    "third_party": THIRD_PARTIES,
+    "purpose": PURPOSES,
     "domain": DOMAINS,
     "priority": PRIORITIES,
     "nature": NATURES,

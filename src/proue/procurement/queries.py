@@ -1,5 +1,6 @@
 """Commitments in force at an instant. Days are Paris days: one that ends on a date stops at that midnight of Paris."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,7 +11,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from proue.kernel.paris import day_of, midnight
 from proue.procurement.models import Agreed, Commitment, Covered
-from proue.procurement.rules import Kind, Phase, State
+from proue.procurement.rules import Kind, PartyRole, Phase, State
 from proue.store.models import Entity, Link
 from proue.store.rules import EntityKind, LinkState, Relation
 from proue.supply import queries as supply
@@ -167,6 +168,18 @@ def _in_phase(phase: Phase, today: date) -> Q:
         return Q(state=State.SUSPENDED) & ~over
     started = Q(starts_on__lte=today)
     return Q(state=State.IN_FORCE) & ~over & (started if phase is Phase.IN_FORCE else ~started)
+
+
+def of_party(code: str) -> list[Commitment]:
+    """Where this institution or supplier is a party, whatever its role. Newest first."""
+    rows = Commitment.objects.filter(parties__contains=[{"code": code}]).select_related("provider")
+    return list(rows.order_by("-starts_on", "code"))
+
+
+def hosts() -> dict[str, int]:
+    """UAI → conventions under which its engines serve others, those that are over left out."""
+    rows = Commitment.objects.filter(kind=Kind.CONVENTION).exclude(state=State.ENDED).values_list("parties", flat=True)
+    return Counter(one["code"] for parties in rows for one in parties if one["role"] == PartyRole.MEMBER)
 
 
 def of_provider(provider_id: UUID) -> list[Commitment]:

@@ -101,8 +101,9 @@ def _grants(at: datetime) -> Iterable[GrantsPart]:
     uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
     for use in supply.publishable_uses():
         uses[use.institution_id].append(use)
+    members = institutions.members(at)
     for institution in institutions.institutions():
-        private = {institution.scope_id} | ({MEMBERS} if institution.is_member else set())
+        private = {institution.scope_id} | ({MEMBERS} if institution.pk in members else set())
 
         def scopes_of(use: rules.UseLike, private: set[UUID] = private) -> set[UUID]:
             visitors = use.assistant and use.data_class == DataClass.PUBLIC

@@ -8,7 +8,10 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import ProtectedError
 
+from proue.store.access import database
 from proue.store.models import StoredFile
 
 MAX_FILE_BYTES = 200 * 1024 * 1024
@@ -44,6 +47,22 @@ def keep(*, scope_id: UUID, data: bytes, media_type: str, at: datetime) -> Store
         scope_id=scope_id, digest=digest, defaults={"size": len(data), "media_type": media_type, "created_at": at}
     )
     return row
+
+
+def forget(file: StoredFile) -> bool:
+    """Whether it went: a file that something else still holds stays. Needs a system task, which sees every scope.
+
+    The bytes go with their last row, once that is committed.
+    """
+    try:
+        with transaction.atomic(using=database()):
+            file.delete()
+    except ProtectedError:
+        return False
+    if not StoredFile.objects.filter(digest=file.digest).exists():
+        path = _path(file.digest)
+        transaction.on_commit(lambda: path.unlink(missing_ok=True), using=database())
+    return True
 
 
 def read(file: StoredFile) -> bytes:

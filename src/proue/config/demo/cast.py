@@ -2,22 +2,19 @@
 
 from dataclasses import dataclass, field
 
+from proue.config.demo.directory import MEMBERS, OTHERS
+
 PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
 VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
 BUYER = "achats@alliance.example"
 VISIT_USE = "visite-demonstration"
+LIBRARIAN = "documentaliste@deux-rives.example"
+LAWYER = "juriste@alliance.example"
 ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
 
 ALLIANCE = "0999900Z"  # institutions.rules.DEMONSTRATION: a test compares them
-INSTITUTIONS: dict[str, str] = {
-    ALLIANCE: "Alliance des universités (démonstration)",
-    "0999901A": "Université des Deux-Rives",
-    "0999902B": "Université de Haute-Brume",
-    "0999903C": "Université des Îles",
-    "0999904D": "École d’ingénieurs du Val-Clair",
-    "0999905E": "Institut des Langues d’Orsenne",
-}
+INSTITUTIONS: dict[str, str] = {ALLIANCE: "Alliance des universités (démonstration)"} | MEMBERS | OTHERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ ACCOUNTS: tuple[Account, ...] = (
         "dpo@deux-rives.example", "Hugo Mérande", "délégué à la protection des données", "0999901A", "staff", ("dpo",)
     ),
     Account(
-        "documentaliste@deux-rives.example",
+        LIBRARIAN,
         "Anne Valcrès",
         "documentaliste des communs",
         "0999901A",
@@ -51,7 +48,7 @@ ACCOUNTS: tuple[Account, ...] = (
     Account("referent@haute-brume.example", "Yann Kerdoval", "référent Proue", "0999902B", "staff", ("referent",)),
     Account("etudiant@haute-brume.example", "Samir Delorval", "étudiant", "0999902B", "student"),
     Account(
-        "juriste@alliance.example",
+        LAWYER,
         "Claire Fontanges-Roy",
         "juriste de l’Alliance",
         ALLIANCE,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
+from proue.config.demo.deposits import tell_of_deposits
+from proue.config.demo.directory import OTHERS
 from proue.config.demo.market import load_demo_market
 from proue.config.demo.months import load_demo_months
 from proue.config.demo.needs import load_demo_needs
@@ -42,17 +44,25 @@ def build(*, at: datetime) -> None:
 def settle(*, at: datetime) -> None:
     """Who lives there, what they read, what they asked for; before anything is bought."""
     with system("demo"):
+        _gather()
         if not any(queries.person_by_email(account.email) for account in ACCOUNTS):
             _found()
     load_demo_corpus(at=at)
     load_demo_needs(at=at)
+    tell_of_deposits(at=at)
+
+
+def _gather() -> None:
+    """Institutions that are not there yet. What somebody made of the others since stays as they left it."""
+    known = set(queries.institutions().values_list("uai", flat=True))
+    for uai, name in INSTITUTIONS.items():
+        if uai not in known:
+            institutions.declare_institution(actor=Job(), uai=uai, name=name, is_member=uai not in OTHERS, at=OPENED)
 
 
 def _found() -> None:
     job = Job()
-    known: dict[str, Institution] = {}
-    for uai, name in INSTITUTIONS.items():
-        known[uai], _ = institutions.declare_institution(actor=job, uai=uai, name=name, at=OPENED)
+    known = {one.uai: one for one in queries.institutions()}
     for account in ACCOUNTS:
         _open(account, known[account.institution])
     for use in USES:

@@ -9,7 +9,9 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from proue.datasets import access as datasets_access
 from proue.datasets import queries as datasets
+from proue.datasets.rules import OVER, Verb
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.refusal import NotFound
@@ -19,6 +21,7 @@ from proue.portal.pagination import MAX_EXPORT, as_csv, asked, page_of, searched
 from proue.portal.requests import ActorRequest
 from proue.portal.words import LICENCE_TEXTS, LICENCES
 
+SHOWN = (Verb.SHARE, Verb.PUBLISH, Verb.REFUSE)  # what opened the deposit, or kept it out
 FOUND = 60  # documents that a search shows at most
 EXCERPT = 320
 ITEM_MARK = re.compile(r"^[-*] ")
@@ -41,6 +44,7 @@ def index(request: ActorRequest) -> HttpResponse:
         "total": sum(count for _, _, count in counts),
         "hits": hits,
         "page": page,
+        "handles_deposits": datasets_access.handles_any(request.actor),
     }
     return render(request, "commons/index.html", context)
 
@@ -85,16 +89,30 @@ def _export(where: str) -> HttpResponse:
 @require_safe
 def document(request: ActorRequest, slug: str) -> HttpResponse:
     found = access.document_for(request.actor, slug, Right.READ)
-    context = {"document": found, "licence_text": LICENCE_TEXTS.get(found.licence, "")}
-    if found.state == "withdrawn" or found.dataset.state == "withdrawn":
-        reason = found.reason or found.dataset.reason
-        when = found.withdrawn_at or found.dataset.withdrawn_at
-        context |= {"reason": reason, "withdrawn_at": when}
+    deposit = found.dataset
+    decisions = datasets.decisions_of(deposit.pk)
+    handles = datasets_access.handles(request.actor, deposit)
+    context = {
+        "document": found,
+        "licence_text": LICENCE_TEXTS.get(found.licence, ""),
+        "deposit": deposit,
+        "decision": next((one for one in decisions if one.verb in SHOWN), None),
+        "handles": handles,
+    }
+    if found.state == "withdrawn" or deposit.state in OVER:
+        whole = decisions[0] if decisions and found.state != "withdrawn" else None
+        context |= {
+            "reason": found.reason or deposit.reason,
+            "withdrawn_at": found.withdrawn_at or deposit.withdrawn_at,
+            "withdrawn_as": whole.role if whole else found.withdrawn_as,
+            "citations": queries.citations_of(found),
+        }
         return render(request, "commons/withdrawn.html", context, status=HTTPStatus.GONE)
     context |= {
         "blocks": _without_title(found.text, found.title),
         "legal": datasets.legal_file(found.dataset_id),
         "superseded": found.state == "superseded",
+        "may_withdraw": request.actor.may(Right.CONTRIBUTE_DOCUMENTS, found.institution_id),
     }
     return render(request, "commons/document.html", context)
 

@@ -1,4 +1,4 @@
-"""What the visit shows: one question, and three needs with three fates."""
+"""What the visit shows: one question, three needs with three fates, three documents with three ends."""
 
 from collections.abc import Sequence
 
@@ -15,3 +15,23 @@ NEEDS: Sequence[tuple[str, str | Promise]] = (
     ("BC-028", _("au contrat : des clauses et des contrôles le portent")),
     ("BC-061", _("refusé, et le motif est écrit")),
 )
+
+# Of the demonstration's deposits (config/demo/deposits.py): slug, title, what became of it, who may read its page.
+DOCUMENTS: Sequence[tuple[str, str | Promise, str | Promise]] = (
+    (
+        "deux-rives-accueil-exil",
+        _("Accueillir des étudiants et des chercheurs en exil"),
+        _("partagé par une université, lu par tous les membres et par eux seuls"),
+    ),
+    (
+        "deux-rives-chapitre-thermodynamique",
+        _("Un chapitre de manuel numérisé"),
+        _("refusé par la juriste, faute de droits ; son texte n’a pas été gardé"),
+    ),
+    (
+        "deux-rives-jardin-partage",
+        _("Le jardin partagé du campus"),
+        _("retiré après avoir été cité ; la citation dit quand et pourquoi"),
+    ),
+)
+WITHDRAWN_QUESTION = "Comment obtenir une parcelle du jardin partagé ?"  # nothing answers it any more

@@ -9,13 +9,15 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import closed_by
 from proue.kernel.refusal import NotFound
+from proue.knowledge.access import document_for
 from proue.portal.assistant import answer, gateway
 from proue.portal.figures import language
 from proue.portal.requests import ActorRequest
-from proue.portal.visit.tour import CHECK, NEEDS, QUESTION
+from proue.portal.visit.tour import CHECK, DOCUMENTS, NEEDS, QUESTION, WITHDRAWN_QUESTION
 from proue.serving import queries as serving
 from proue.serving.rules import decision_code
 from proue.store import links
@@ -90,8 +92,23 @@ def _context(request: ActorRequest) -> dict[str, Any]:
         "ways": ways,
         "open_ways": sum(way["open"] for way in ways),
         "needs": NEEDS,
+        "documents": _documents(request),
+        "withdrawn_question": WITHDRAWN_QUESTION,
         "following": min(int(left), FOLLOWED)
         if (left := request.GET.get("suivre", "")).isascii() and left.isdigit()
         else 0,
         "note": _("La passerelle suit un changement en moins de cinq secondes."),
     }
+
+
+def _documents(request: ActorRequest) -> list[dict[str, Any]]:
+    """Each with its page when this visitor may open it: what is for members, or for those who review, says so."""
+    shown = []
+    for slug, title, end in DOCUMENTS:
+        try:
+            document_for(request.actor, slug, Right.READ)
+            opened = True
+        except NotFound:
+            opened = False
+        shown.append({"slug": slug, "title": title, "end": end, "opened": opened})
+    return shown
