@@ -34,6 +34,7 @@ def django_db_setup(django_db_blocker: object) -> Iterator[None]:
         name = database.prepare(os.environ.get("PYTEST_XDIST_WORKER", ""))
     yield
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        database.drop_copies()
         database.use("proue")
         database.drop(name)
 

@@ -2,9 +2,13 @@
 
 import fcntl
 import hashlib
+import itertools
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import connections
@@ -61,6 +65,47 @@ def drop(name: str, connection: psycopg.Connection | None = None) -> None:
             drop(name, own)
         return
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+Made = TypeVar("Made")
+
+_built: dict[str, Any] = {}
+_count = itertools.count()
+
+
+@contextmanager
+def copy_of(key: str, build: Callable[[], Made]) -> Iterator[Made]:
+    """A database in which `build` ran: built once a process under that key, then copied in a moment for each caller."""
+    base = connections["default"].settings_dict["NAME"]
+    kept, own = f"{base}_{key}", f"{base}_{key}_{next(_count)}"
+    try:
+        if key not in _built:
+            _copy(base, kept)
+            use(kept)
+            _built[key] = build()
+        _copy(kept, own)
+        use(own)
+        yield _built[key]
+    finally:
+        use(base)
+        drop(own)
+        if key not in _built:
+            drop(kept)
+
+
+def _copy(source: str, name: str) -> None:
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+    with psycopg.connect(os.environ["PROUE_OWNER_DATABASE_URL"], autocommit=True) as own:
+        drop(name, own)
+        own.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source)))
+
+
+def drop_copies() -> None:
+    base = connections["default"].settings_dict["NAME"]
+    for key in _built:
+        drop(f"{base}_{key}")
+    _built.clear()
 
 
 def clean() -> None:

@@ -19,6 +19,7 @@ from proue.kernel.dataclass import DataClass
 from proue.knowledge import index
 from proue.store.rules import PUBLIC
 from proue.wire.token import Assertion, Session, sign, token_key
+from tests import database
 
 QUESTION = "Combien coûte le duplicata de la carte d'étudiant aux Deux-Rives ?"
 CHAT = "/v1/chat/completions"
@@ -43,27 +44,27 @@ def assertion(*, scopes=(PUBLIC,), data_class=DataClass.PUBLIC, seconds=60, key=
 @pytest.fixture
 def running(committed, now):
     index.forget()
-    demo.build(at=now)
-    kept, engine._pool = engine._pool, ThreadPoolExecutor(engine.THREADS, thread_name_prefix="engine-test")
-    server = uvicorn.Server(uvicorn.Config(engine.application, lifespan="off", log_config=None, access_log=False))
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        deadline = time.monotonic() + START_S
-        while not server.started:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        close_connections()
-        engine._pool = kept
-        index.forget()
+    with database.copy_of("engine", lambda: demo.build(at=now)):
+        kept, engine._pool = engine._pool, ThreadPoolExecutor(engine.THREADS, thread_name_prefix="engine-test")
+        server = uvicorn.Server(uvicorn.Config(engine.application, lifespan="off", log_config=None, access_log=False))
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + START_S
+            while not server.started:
+                assert thread.is_alive()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            listener.close()
+            close_connections()
+            engine._pool = kept
+            index.forget()
 
 
 def close_connections():

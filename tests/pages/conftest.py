@@ -1,5 +1,6 @@
-"""The demonstration world, built once a file by the product's own actions, and people of each role in it."""
+"""The demonstration world, built by the product's own actions, copied for each file; people of each role in it."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -68,19 +69,15 @@ def bought() -> bool:
 
 @pytest.fixture(scope="module")
 def site(django_db_setup: None, django_db_blocker: object, bought: bool) -> Iterator[Site]:
-    from django.db import connections
-
     from proue.knowledge import index
 
     index.forget()  # another world's, in this very process
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise wants it to exist
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        try:
-            yield _build(bought=bought)
-        finally:
-            for connection in connections.all(initialized_only=True):
-                connection.close()
-            database.clean()
+    with (
+        django_db_blocker.unblock(),  # type: ignore[attr-defined]
+        database.copy_of(f"site_{bought}".lower(), lambda: _build(bought=bought)) as built,
+    ):
+        yield copy.deepcopy(built)
 
 
 def _build(*, bought: bool) -> Site:
