@@ -13,7 +13,7 @@ from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.serving import actions, queries
 from proue.store.access import scopes, system
-from proue.store.jobs import BETWEEN, defer_only_at
+from proue.store.jobs import BETWEEN_S, defer_only_at
 from tests.rooms.spine import Spine, case
 
 # Audited from an instant to come on, and until another: nothing is declared when it turns.
@@ -149,7 +149,7 @@ def test_clocks_that_disagree_are_asked_again_but_not_without_rest(world):
     started = utc_now()
     publish(behind)
     ((when, _),) = waiting()
-    assert started + BETWEEN / 2 < when < utc_now() + BETWEEN * 2
+    assert started + timedelta(seconds=BETWEEN_S / 2) < when < utc_now() + timedelta(seconds=BETWEEN_S * 2)
     assert gate().closed_by, "what is not yet true here is not opened because a clock elsewhere says so"
 
 

@@ -13,7 +13,7 @@ from proue.institutions import queries as institutions
 from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import FactLike
 from proue.metering import queries as metering
-from proue.serving import decisions, rules
+from proue.serving import closings, decisions, rules
 from proue.serving.models import Change, SnapshotPart
 from proue.store.access import SYSTEM, database
 from proue.store.jobs import defer, defer_only_at
@@ -90,21 +90,23 @@ def _compile(at: datetime) -> tuple[dict[str, Part], datetime | None]:
     planned = plan(offers, at)
     gates = planned.gates
     decisions.remember(gates, at=at)
+    uses = supply.publishable_uses()
+    closings.foresee(planned, offers, uses, at=at)
     parts: dict[str, Part] = {
         ROUTES: rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), gates)
     }
-    for grants in _grants(at):
+    for grants in _grants(uses, at):
         parts[GRANTS + grants.institution] = grants
     return parts, planned.next_turn
 
 
-def _grants(at: datetime) -> Iterable[GrantsPart]:
+def _grants(declared: Iterable[rules.PlacedUse], at: datetime) -> Iterable[GrantsPart]:
     keys: dict[UUID, list[tuple[rules.KeyLike, str | None]]] = defaultdict(list)
     for key in supply.publishable_keys(at, expired_since=at - EXPIRED_KEPT):
         person = pseudonym(settings.SECRET_KEY, key.person_id) if key.person_id else None
         keys[key.use_id].append((key, person))
     uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
-    for use in supply.publishable_uses():
+    for use in declared:
         uses[use.institution_id].append(use)
     members = institutions.members(at)
     for institution in institutions.institutions():
@@ -114,9 +116,9 @@ def _grants(at: datetime) -> Iterable[GrantsPart]:
             visitors = use.assistant and use.data_class == DataClass.PUBLIC
             return {PUBLIC} if visitors else {PUBLIC} | private
 
-        declared = uses.get(institution.pk, [])
-        if declared:
-            yield rules.grants(institution.uai, declared, lambda use: keys.get(use.pk, []), scopes_of)
+        own = uses.get(institution.pk, [])
+        if own:
+            yield rules.grants(institution.uai, own, lambda use: keys.get(use.pk, []), scopes_of)
 
 
 def _says(part: SnapshotPart | None, *, demo: bool) -> bool:

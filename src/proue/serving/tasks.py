@@ -21,7 +21,6 @@ def publish_at_turn(**_: object) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(name="serving.publish_anyway", lock=actions.TASK, queueing_lock="serving.publish_anyway")
 def publish_anyway(timestamp: int = 0, **_: object) -> None:
-    """Factors have dates, keys grow old and clocks jump without any fact: look now and then. Nothing changes, nothing is
-    sent."""
+    """Factors have dates, keys grow old, clocks jump: look again. Nothing changes, nothing is sent."""
     with system("snapshot"):
         actions.publish_snapshot(at=utc_now())

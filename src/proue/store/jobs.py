@@ -1,6 +1,6 @@
 """Deferring a job in the transaction of the row it concerns, whichever role that transaction runs as."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import connections
@@ -12,7 +12,7 @@ from proue.store.access import database
 
 # A job whose instant is past where PostgreSQL stands, and to come where we do, would run again and again until both
 # clocks agree: it waits this long between two attempts.
-BETWEEN = timedelta(seconds=1)
+BETWEEN_S = 1.0
 
 
 def defer(task: str, *, lock: str | None = None, **arguments: Any) -> None:
@@ -31,7 +31,7 @@ def defer_only_at(task: str, at: datetime | None, *, lock: str | None = None) ->
             manager.cancel_job_by_id(job.id, delete_job=True)
     if at is not None and not kept:
         with connections[database()].cursor() as cursor:
-            cursor.execute("SELECT greatest(%s, clock_timestamp() + %s)", [at, BETWEEN])
+            cursor.execute("SELECT greatest(%s, clock_timestamp() + make_interval(secs => %s))", [at, BETWEEN_S])
             (when,) = cursor.fetchone()
         configure_task(name=task, job_manager=manager, lock=lock, schedule_at=when).defer()
 
