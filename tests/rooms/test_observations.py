@@ -27,6 +27,7 @@ class Instance:
         self.headers, self.head, self.main, self.cookies = dict(GOOD_HEADERS), "", "RGAA", ["a=1; Secure; HttpOnly"]
         self.metrics, self.lang = 404, {"fr": "fr", "en": "en"}
         self.sheet = b"b" * 1000
+        self.starting = 0  # so many pages are not there yet
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -37,6 +38,9 @@ class Instance:
                     return self.say(outer.metrics, b"")
                 if self.path.startswith("/static/"):
                     return self.say(200, outer.sheet)
+                if outer.starting:
+                    outer.starting -= 1
+                    return self.say(503, b"Proue starts")
                 page = PAGE.format(lang=outer.lang[language], head=outer.head, main=outer.main)
                 return self.say(200, page.encode())
 
@@ -89,6 +93,14 @@ def test_pages_as_they_should_be(instance):
         "i.accessibility_statement": True,
     }  # fmt: skip
     assert 1.0 < found["i.page_kb"].value < 2.0
+
+
+def test_a_start_is_waited_for_and_no_verdict(instance, monkeypatch):
+    instance.starting = 2
+    assert value(observations.pages, "i.languages_missing") == 0
+    monkeypatch.setattr(observations, "STARTED_WITHIN_S", 0.0)
+    instance.starting = 1_000_000
+    assert {one.why for one in seen(observations.pages).values()} == {Unknown.NO_ANSWER}
 
 
 def test_each_lack_is_seen_and_named(instance):

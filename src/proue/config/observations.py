@@ -32,6 +32,7 @@ from proue.config.prepare import ENGINE_MODEL
 
 ANSWER_S = 10.0
 COUNTED_WITHIN_S = 15.0
+STARTED_WITHIN_S = 60.0
 BODY_BYTES = 4 * 1024 * 1024
 TAIL_BYTES = 8 * 1024 * 1024  # of each log: what was written since we asked is at its end
 STRANGER = "203.0.113.9"  # TEST-NET-3: nobody's
@@ -121,6 +122,7 @@ def pages(at: datetime) -> Iterator[Seen]:
         "i.accessibility_statement",
     )  # fmt: skip
     try:
+        _started()
         answers = {path: ask(path) for path in (*PAGES, *ENGLISH)}
         read = {path: _Page(answer) for path, answer in answers.items()}
         weights = {path: _weight(answers[path], page) for path, page in read.items()}
@@ -141,6 +143,15 @@ def pages(at: datetime) -> Iterator[Seen]:
     yield Seen("i.languages_missing", len({*silent, *down}), detail=", ".join(sorted({*silent, *down})))
     yield Seen("i.ai_notice_coverage", len(told) / len(asking), detail=", ".join(set(asking) - set(told)))
     yield Seen("i.accessibility_statement", stated and not any("accessibilite" in path for path in down))
+
+
+def _started() -> None:
+    """At a start the jobs run before the pages: what the gateway says meanwhile is no page. Raises NoAnswer."""
+    deadline = time.monotonic() + STARTED_WITHIN_S
+    while ask(PAGES[0]).status >= http.client.INTERNAL_SERVER_ERROR:
+        if time.monotonic() > deadline:
+            raise NoAnswer("the portal does not answer")
+        time.sleep(0.5)
 
 
 def _is_elsewhere(url: str) -> bool:
