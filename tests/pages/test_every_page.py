@@ -14,6 +14,7 @@ from tests.pages.test_matrix import MATRIX, address
 
 PAGE_BYTES = 150_000
 ROLE_OF = {
+    "processing_register": "dpo",
     "account_login": "visitor", "people": "stranger", "new_commitment": "buyer", "suspend_commitment": "buyer",
     "resume_commitment": "buyer", "end_commitment": "buyer", "declare_attribute": "buyer",
     "merge_needs": "lead", "undo_merge": "lead", "state_need": "lead",
@@ -29,7 +30,7 @@ PAGES = [
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
         "requirement_needs", "created_key", "statement_file", "visit", "visit_ask", "visit_incident",
-        "alter_copy",
+        "alter_copy", "look_now", "processing_register_file",
     }
 ]  # fmt: skip
 

@@ -98,6 +98,9 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "proofs": (EVERYONE, SAFE_ONLY),
     "registry": (EVERYONE, SAFE_ONLY),
     "alter_copy": (SAFE_ONLY, NOBODY),  # in the demonstration only: tests/pages/test_registry.py
+    "forecast": (EVERYONE, SAFE_ONLY),
+    "own_contract": (EVERYONE, SAFE_ONLY),
+    "look_now": (SAFE_ONLY, NOBODY),  # operators: tests/pages/test_own.py
     "statement": ((404, 200, 200, 200, 200), SAFE_ONLY),  # a draft is the members'
     "statement_file": ((404, 200, 200, 200, 200), SAFE_ONLY),
     "dispute_finding": ((404, 404, 404, 404, 200), (404, 404, 404, 404, 400)),
@@ -110,6 +113,8 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "created_key": ((404, 404, 302, 404, 404), SAFE_ONLY),  # its secret is shown once: tests/pages/test_places.py
     "revoke_key": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
+    "processing_register": ((404, 404, 404, 200, 200), SAFE_ONLY),
+    "processing_register_file": ((404, 404, 404, 200, 404), SAFE_ONLY),  # of Deux-Rives: the stranger has his own
     "people": ((404, 404, 404, 404, 200), SAFE_ONLY),
 }
 DEPOSIT_PAGES = ("deposit", "submit_deposit", "share_deposit", "refuse_deposit", "withdraw_deposit")
@@ -142,6 +147,7 @@ def address(site, name: str) -> str:
         "citation": {"id": site.citation.pk},
         "created_key": {"id": site.key.pk},
         "revoke_key": {"id": site.key.pk},
+        "processing_register_file": {"uai": "0999901A", "suffix": "odt"},
         "commitment": {"code": site.commitment.code},
         "suspend_commitment": {"code": site.commitment.code},
         "resume_commitment": {"code": site.commitment.code},

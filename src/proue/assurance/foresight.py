@@ -8,9 +8,10 @@ derogations, and the instants that it compares `now` with, give or take its lite
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
-from proue.assurance.dictionary import HQ_COUNTRY, references
+from proue.assurance.dictionary import HQ_COUNTRY, INSTANTS, references
 from proue.assurance.expressions import Compiled, Context, Outcome, moments
 from proue.assurance.reading import NOW
 from proue.assurance.rules import Reason
@@ -296,15 +297,63 @@ class Way:
     clearance: int
 
 
+class What(StrEnum):
+    """That ends, and closes a gate by ending."""
+
+    ATTRIBUTE = "attribute"
+    DEROGATION = "derogation"
+    COMMITMENT = "commitment"
+    CLOCK = "clock"  # the expression itself compares now with an instant
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    what: What
+    name: str  # of the attribute, or the code of the check, or of the commitment
+
+
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A gate that will close by itself. `uses` then have no machine left for what they declare."""
+    """A gate that will close by itself, and what ends then. `uses` have no machine left for what they declare."""
 
     endpoint: str
     data_class: int
     closes_at: datetime
     because: tuple[Because, ...]
     uses: tuple[Use, ...] = ()
+    ends: tuple[End, ...] = ()
+
+
+def ends(case: Case, because: Iterable[Because], at: datetime) -> tuple[End, ...]:
+    """What ends at that instant, of what each reason rests on: nothing else has to be renewed."""
+    found: dict[End, None] = {}
+    for one in because:
+        found |= dict.fromkeys(_ends(case, one, at))
+    return tuple(found)
+
+
+def _ends(case: Case, because: Because, at: datetime) -> Iterator[End]:
+    if because.reason == Reason.ENDED:
+        yield End(What.COMMITMENT, because.commitment)
+        return
+    for engagement in case.engagements:
+        for rule in engagement.rules if engagement.code == because.commitment else ():
+            if rule.check == because.check:
+                yield from _ends_of(case, engagement, rule, at)
+
+
+def _ends_of(case: Case, engagement: Engagement, rule: Rule, at: datetime) -> Iterator[End]:
+    if any((one.check_id, one.commitment_id, one.until) == (rule.check_id, engagement.id, at) for one in case.waivers):
+        yield End(What.DEROGATION, rule.check)
+        return
+    reads = rule.expression.reads
+    over = [one.name for one in case.known if one.valid_until == at and f"p.{one.name}" in reads]
+    if not over and NOW in reads:
+        over = [name.removeprefix("p.") for name in reads if name in INSTANTS]
+    if over:
+        yield from (End(What.ATTRIBUTE, name) for name in over)
+    else:
+        yield End(What.CLOCK, rule.check)
 
 
 ANY = "*"

@@ -4,7 +4,7 @@ Eight queries for all machines, whatever their number; the rest is foresight.py,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -179,10 +179,20 @@ def forecast(at: datetime, days: int = FORECAST_DAYS, *, uses: Iterable[UseLike]
     """
     offers = supply.offers()
     declared = supply.publishable_uses() if uses is None else uses
-    return foresight.closings(
-        gates_for(offers, at),
+    return foreseen(plan(offers, at), offers, declared, at, days)
+
+
+def foreseen(
+    planned: Plan, offers: Iterable[OfferLike], uses: Iterable[UseLike], at: datetime, days: int = FORECAST_DAYS
+) -> list[Foreseen]:
+    """The same of a plan that is already made."""
+    closings = foresight.closings(
+        planned.gates,
         [Way(one.name, one.endpoint, one.clearance) for one in offers],
-        [foresight.Use(one.code, one.data_class, tuple(one.models), one.purpose) for one in declared],
+        [foresight.Use(one.code, one.data_class, tuple(one.models), one.purpose) for one in uses],
         at,
         at + timedelta(days=days),
     )
+    return [
+        replace(one, ends=foresight.ends(planned.cases[one.endpoint], one.because, one.closes_at)) for one in closings
+    ]

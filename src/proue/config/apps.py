@@ -7,9 +7,12 @@ class ProueConfig(AppConfig):
 
     def ready(self) -> None:
         from proue.api.errors import say_with
+        from proue.compliance.observing import observe_with
+        from proue.config.observations import OBSERVATIONS
         from proue.config.reactions import REACTIONS
         from proue.ledger.actions import react_with
         from proue.portal.messages import say
 
         react_with(REACTIONS)
+        observe_with(OBSERVATIONS)
         say_with(say)

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import proue
 from proue.config import environment as env
 from proue.config import postgres
+from proue.config.keeping import note_backup
 from proue.config.postgres.cluster import make_data_dir
 from proue.config.postgres.programs import wanted_major
 
@@ -78,6 +79,7 @@ def backup(target: Path) -> str:
         count = _write(target, data)
     except OSError as error:
         raise env.BadSetting(f"La sauvegarde n’a pas pu être écrite dans {place} ({error.strerror}).") from None
+    note_backup(data, datetime.now(UTC))
     size = target.stat().st_size / 1e6
     return (
         f"Sauvegarde écrite : {target} ({size:.1f} Mo, {count} fichiers). "

@@ -4,13 +4,13 @@ import http.client
 import json
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from proue.config import environment as env
+from proue.config.keeping import open_paths
 
 FREE_MB = 1000
 PROBE_S = 3.0
@@ -53,7 +53,7 @@ def _all() -> Iterator[Finding]:
 
     try:
         with database():
-            for examine in (_postgres, _roles, _migrations, _worker, _ledger, _gateways, _endpoints):
+            for examine in (_postgres, _roles, _migrations, _worker, _ledger, _gateways, _own_contract, _endpoints):
                 yield from _guarded(examine)
     except PostgresUnavailable as error:
         yield Finding(State.BROKEN, "base de données", str(error))
@@ -78,10 +78,9 @@ def _directory(path: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(path).free // 1_000_000
     state = State.OK if free >= FREE_MB else State.ATTENTION
     yield Finding(state, "dossier de données", f"{path}, {free} Mo libres.")
-    for secret in sorted((path / "secrets").glob("*")):
-        mode = stat.S_IMODE(secret.stat().st_mode)
-        if mode & 0o077:
-            yield Finding(State.BROKEN, "secrets", f"{secret} est lisible par d’autres comptes : chmod 600 {secret}")
+    for one in open_paths(path):
+        mode = 700 if one.is_dir() else 600
+        yield Finding(State.BROKEN, "secrets", f"{one} est lisible par d’autres comptes : chmod {mode} {one}")
 
 
 def _exposure() -> Iterator[Finding]:
@@ -233,6 +232,26 @@ def _gateways() -> Iterator[Finding]:
         yield Finding(State.OK, "passerelles", f"{count} en vie")
     else:
         yield Finding(State.ATTENTION, "passerelles", "Aucune ne s’est annoncée depuis une minute.")
+
+
+def _own_contract() -> Iterator[Finding]:
+    """What the last look of this instance at itself found (/preuves/proue/)."""
+    from proue.compliance import queries
+    from proue.kernel.verdict import Verdict
+    from proue.store.access import system
+
+    with system("doctor"):
+        last = queries.last_look()
+        counts = queries.counts(last) if last else {}
+    if last is None:
+        yield Finding(State.ATTENTION, "propre contrat", "Cette instance ne s’est pas encore regardée.")
+        return
+    broken = counts[Verdict.NON_CONFORMING]
+    said = (
+        f"{counts[Verdict.CONFORMING]} conformes, {broken} non conformes, {counts[Verdict.UNDETERMINED]} indéterminés, "
+        f"vus le {last.at:%d/%m/%Y à %H:%M} UTC : /preuves/proue/"
+    )
+    yield Finding(State.ATTENTION if broken else State.OK, "propre contrat", said)
 
 
 def _endpoints() -> Iterator[Finding]:

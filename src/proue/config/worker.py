@@ -7,6 +7,7 @@ from procrastinate.contrib.django import app
 
 CONCURRENCY = 2
 STALLED_AFTER_S = 30  # a worker beats every 10 s
+POLL_S = 1.0  # a job deferred for an instant is announced by nobody then: a gate opens this late at most
 
 
 async def _work() -> None:
@@ -18,6 +19,7 @@ async def _work() -> None:
                 wait=True,
                 install_signal_handlers=True,
                 listen_notify=True,
+                fetch_job_polling_interval=POLL_S,
                 shutdown_graceful_timeout=15,
                 stalled_worker_timeout=STALLED_AFTER_S,
             )

@@ -11,7 +11,7 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, midnight, month_period
-from proue.metering.models import Budget, Day, EmissionFactor, Latency, Served
+from proue.metering.models import Budget, Day, EmissionFactor, Latency, Served, Usage
 from proue.metering.rules import (
     FIGURES_TIMED,
     WORLD,
@@ -219,6 +219,37 @@ def served(endpoints: Sequence[str], first: date, end: date) -> list[ServedFigur
         ServedFigures(row["endpoint"], row["model"], **{name: int(row[f"sum_{name}"]) for name in names})
         for row in found
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How lately admitted requests were counted."""
+
+    requests: int
+    duplicates: int  # rows of a request that already has one
+    answered: int
+    with_energy: int
+    methods: tuple[str, ...]
+
+
+def counted_since(at: datetime) -> Counted:
+    """Reads every row since then: a day, no more. Needs proue_system."""
+    with connections[database()].cursor() as cursor:
+        cursor.execute(COUNTED, [at])
+        requests, distinct, answered, with_energy, methods = cursor.fetchone()
+    return Counted(requests, requests - distinct, answered, with_energy, tuple(sorted(methods or ())))
+
+
+def counted_as(request_id: str, since: datetime) -> int:
+    """Rows of that request."""
+    return Usage.objects.filter(request_id=request_id, opened_at__gte=since).count()
+
+
+COUNTED = """
+SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE outcome = 'done'),
+       count(energy_uwh) FILTER (WHERE outcome = 'done'), array_agg(DISTINCT method) FILTER (WHERE method IS NOT NULL)
+  FROM metering_usage WHERE opened_at >= %s
+"""
 
 
 def histogram(kind: Timed, endpoints: Sequence[str], first: date, end: date) -> dict[int, int]:

@@ -8,15 +8,15 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections
 
-from proue.assurance.gates import gates_for
+from proue.assurance.gates import plan
 from proue.institutions import queries as institutions
 from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import FactLike
 from proue.metering import queries as metering
-from proue.serving import decisions, rules
+from proue.serving import closings, decisions, rules
 from proue.serving.models import Change, SnapshotPart
 from proue.store.access import SYSTEM, database
-from proue.store.jobs import defer
+from proue.store.jobs import defer, defer_only_at
 from proue.store.rules import MEMBERS, PUBLIC
 from proue.supply import queries as supply
 from proue.supply.rules import pseudonym
@@ -25,6 +25,7 @@ from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, Part, Policy
 
 CHANNEL = "proue_snapshot"
 TASK = "serving.publish"
+TURN = "serving.publish_at_turn"
 # A key that expired lately is told so; one that expired long ago is like one that never was.
 EXPIRED_KEPT = timedelta(days=30)
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('serving.publish'))"
@@ -62,7 +63,8 @@ def publish_snapshot(*, at: datetime) -> dict[str, int]:
     # Marks before rows: what commits in between keeps its mark, and its job publishes again.
     Change.objects.all().delete()
     known = {part.name: part for part in SnapshotPart.objects.all()}
-    wanted = {name: encode_part(name, part) for name, part in _compile(at).items()}
+    parts, next_turn = _compile(at)
+    wanted = {name: encode_part(name, part) for name, part in parts.items()}
     gone = set(known) - set(wanted) - {POLICY}
     moved = {name: body for name, body in wanted.items() if name not in known or bytes(known[name].body) != body}
     demo = institutions.is_demonstration()
@@ -77,29 +79,34 @@ def publish_snapshot(*, at: datetime) -> dict[str, int]:
             defaults={"version": versions[name], "wire_version": WIRE_VERSION, "body": body, "published_at": at},
         )
     _notify([*sorted(moved), *sorted(gone)])
+    # A gateway closes a gate by itself on its day; one that opens later opens because we publish at that very instant.
+    defer_only_at(TURN, next_turn, lock=TASK)
     return versions
 
 
-def _compile(at: datetime) -> dict[str, Part]:
-    """Every part but the policy, which says when the others last changed."""
+def _compile(at: datetime) -> tuple[dict[str, Part], datetime | None]:
+    """Every part but the policy, which says when the others last changed; and when they change by themselves."""
     factors, offers = metering.factors(at), supply.offers()
-    gates = gates_for(offers, at)
+    planned = plan(offers, at)
+    gates = planned.gates
     decisions.remember(gates, at=at)
+    uses = supply.publishable_uses()
+    closings.foresee(planned, offers, uses, at=at)
     parts: dict[str, Part] = {
         ROUTES: rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), gates)
     }
-    for grants in _grants(at):
+    for grants in _grants(uses, at):
         parts[GRANTS + grants.institution] = grants
-    return parts
+    return parts, planned.next_turn
 
 
-def _grants(at: datetime) -> Iterable[GrantsPart]:
+def _grants(declared: Iterable[rules.PlacedUse], at: datetime) -> Iterable[GrantsPart]:
     keys: dict[UUID, list[tuple[rules.KeyLike, str | None]]] = defaultdict(list)
     for key in supply.publishable_keys(at, expired_since=at - EXPIRED_KEPT):
         person = pseudonym(settings.SECRET_KEY, key.person_id) if key.person_id else None
         keys[key.use_id].append((key, person))
     uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
-    for use in supply.publishable_uses():
+    for use in declared:
         uses[use.institution_id].append(use)
     members = institutions.members(at)
     for institution in institutions.institutions():
@@ -109,9 +116,9 @@ def _grants(at: datetime) -> Iterable[GrantsPart]:
             visitors = use.assistant and use.data_class == DataClass.PUBLIC
             return {PUBLIC} if visitors else {PUBLIC} | private
 
-        declared = uses.get(institution.pk, [])
-        if declared:
-            yield rules.grants(institution.uai, declared, lambda use: keys.get(use.pk, []), scopes_of)
+        own = uses.get(institution.pk, [])
+        if own:
+            yield rules.grants(institution.uai, own, lambda use: keys.get(use.pk, []), scopes_of)
 
 
 def _says(part: SnapshotPart | None, *, demo: bool) -> bool:

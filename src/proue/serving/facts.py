@@ -14,3 +14,15 @@ class RouteDecided:
     open: bool
     digest: str
     closed_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingReminded:
+    """A gate closes in so many days at most, unless somebody proves anew what it rests on."""
+
+    kind: ClassVar[str] = "route.closing_reminded"
+    endpoint: str
+    data_class: str
+    closes_at: str
+    days: int
+    uses: int

@@ -1,5 +1,7 @@
 from django.db import models
 
+from proue.store.models import Row
+
 
 class SnapshotPart(models.Model):
     """One part of what the gateways know. Their contract: names and types of these columns."""
@@ -34,3 +36,27 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return str(self.transaction)
+
+
+class Closing(Row):
+    """A gate that will close by itself, as the last publication foresaw it; which reminder was given, and when.
+
+    `uses` counts, in every institution, those that would then have no machine left: a number, never a name.
+    """
+
+    endpoint = models.CharField(max_length=64)
+    data_class = models.SmallIntegerField()
+    closes_at = models.DateTimeField()
+    uses = models.PositiveIntegerField()
+    reminded = models.PositiveSmallIntegerField(null=True)  # days before: the last reminder given
+    reminded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint", "data_class", "closes_at"], name="one_closing_per_gate_and_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.data_class} {self.closes_at:%Y-%m-%d}"

@@ -1,8 +1,11 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from proue.serving.models import Gateway, SnapshotPart
+from proue.assurance import foresight
+from proue.assurance.foresight import Foreseen, Use, Way
+from proue.assurance.gates import UseLike
+from proue.serving.models import Closing, Gateway, SnapshotPart
 from proue.wire.snapshot import ROUTES, RoutesPart, Snapshot, Target, decode_part
 
 LIVE = timedelta(seconds=20)  # a gateway says that it lives every 5 s
@@ -32,3 +35,23 @@ def routes() -> dict[str, tuple[Target, ...]]:
     row = SnapshotPart.objects.filter(name=ROUTES).first()
     part = decode_part(ROUTES, bytes(row.body)) if row is not None else None
     return {model.name: model.targets for model in part.models} if isinstance(part, RoutesPart) else {}
+
+
+def foreseen(uses: Iterable[UseLike], at: datetime, days: int) -> tuple[list[Foreseen], dict[str, str]]:
+    """As gates.forecast says, but for what ends: read from the snapshot as published, in one query. And who runs each
+    machine."""
+    models = routes()
+    targets = {target.endpoint: target for some in models.values() for target in some}
+    found = foresight.closings(
+        {code: target.gates for code, target in targets.items()},
+        [Way(name, target.endpoint, target.clearance) for name, some in models.items() for target in some],
+        [Use(one.code, one.data_class, tuple(one.models), one.purpose) for one in uses],
+        at,
+        at + timedelta(days=days),
+    )
+    return found, {code: target.operator for code, target in targets.items()}
+
+
+def closings() -> dict[tuple[str, int, datetime], Closing]:
+    """(endpoint, data class, instant) → what the last publication foresaw of it."""
+    return {(one.endpoint, one.data_class, one.closes_at): one for one in Closing.objects.all()}

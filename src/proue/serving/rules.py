@@ -1,13 +1,14 @@
 """From supply and uses to the parts that gateways read. Pure: the same rows always give the same bytes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.impact import Coefficients
+from proue.kernel.paris import day_of, midnight
 from proue.kernel.policy import Gate, Operation
 from proue.wire.snapshot import Grant, GrantsPart, Model, RoutesPart, Target
 
@@ -62,6 +63,11 @@ class UseLike(Protocol):
     def models(self) -> Sequence[str]: ...
     @property
     def assistant(self) -> bool: ...
+
+
+class PlacedUse(UseLike, Protocol):
+    @property
+    def institution_id(self) -> UUID: ...
 
 
 class KeyLike(Protocol):
@@ -226,3 +232,17 @@ def decision_body(endpoint: str, gate: Gate, at: datetime) -> dict[str, object]:
 
 def closed_checks(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(one["check"] for one in body["closed_by"])
+
+
+# --- what will close
+
+REMINDERS = (1, 7, 30)  # days of Paris before a gate closes
+HORIZON = 180  # days: how far closings are foreseen
+
+
+def reminder(closes_at: datetime, at: datetime) -> int | None:
+    """The nearest reminder whose day has come: one that was never given is not given late for a nearer one."""
+    for days in REMINDERS:
+        if midnight(day_of(closes_at) - timedelta(days=days)) <= at < closes_at:
+            return days
+    return None

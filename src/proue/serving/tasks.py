@@ -11,9 +11,16 @@ def publish(**_: object) -> None:
         actions.publish_if_changed(at=utc_now())
 
 
+@app.task(name=actions.TURN, lock=actions.TASK)
+def publish_at_turn(**_: object) -> None:
+    """A gate turns now though nobody declared anything: the publication before deferred this job for this instant."""
+    with system("snapshot"):
+        actions.publish_snapshot(at=utc_now())
+
+
 @app.periodic(cron="*/5 * * * *")
 @app.task(name="serving.publish_anyway", lock=actions.TASK, queueing_lock="serving.publish_anyway")
 def publish_anyway(timestamp: int = 0, **_: object) -> None:
-    """Factors have dates, and keys grow old, without any fact: look now and then. Nothing changes, nothing is sent."""
+    """Factors have dates, keys grow old, clocks jump: look again. Nothing changes, nothing is sent."""
     with system("snapshot"):
         actions.publish_snapshot(at=utc_now())

@@ -91,7 +91,7 @@ def paper(content: Mapping[str, Any], digest: str, document: Document) -> Paper:
         at=at,
         facts=(
             ("Référence", f"{content['code']}@{content['version']}"),
-            ("Gelé le", _day(at)),
+            ("Gelé le", day_words(at)),
             ("Empreinte SHA-256 du contenu", digest),
             ("Contient", f"{len(clauses)} clauses, {len(bound)} exigences, {len(checks)} contrôles"),
         ),
@@ -160,6 +160,6 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} et {words[-1]}"
 
 
-def _day(at: datetime) -> str:
+def day_words(at: datetime) -> str:
     day = day_of(at)
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"

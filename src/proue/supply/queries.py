@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Length
 
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
@@ -334,6 +335,16 @@ def publishable_keys(at: datetime, *, expired_since: datetime) -> Sequence[ApiKe
 
 def use_codes() -> list[str]:
     return list(Use.objects.order_by("code").values_list("code", flat=True))
+
+
+def keys_without_digest() -> int:
+    """Keys kept otherwise than as a SHA-256. None, unless somebody wrote to the table by hand: needs proue_system."""
+    return ApiKey.objects.annotate(size=Length("digest")).exclude(size=32).count()
+
+
+def internal_codes() -> list[str]:
+    """Our own engines."""
+    return list(Endpoint.objects.filter(internal=True).order_by("code").values_list("code", flat=True))
 
 
 def keys_named(name: str, use: Use | None = None) -> list[ApiKey]:

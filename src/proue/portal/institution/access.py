@@ -27,4 +27,7 @@ def check_people(actor: Actor) -> list[UUID]:
 
 def tabs(actor: Actor) -> dict[str, bool]:
     """What the place's own navigation shows."""
-    return {"sees_people": bool(institutions_with(actor, Right.MANAGE_PEOPLE))}
+    return {
+        "sees_people": bool(institutions_with(actor, Right.MANAGE_PEOPLE)),
+        "sees_register": bool(institutions_with(actor, Right.READ_USAGE)),
+    }

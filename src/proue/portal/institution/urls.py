@@ -1,6 +1,6 @@
 from django.urls import path
 
-from proue.portal.institution import keys, views
+from proue.portal.institution import keys, register, views
 
 urlpatterns = [
     path("", views.index, name="institution"),
@@ -9,5 +9,7 @@ urlpatterns = [
     path("cles/<uuid:id>/", keys.created, name="created_key"),
     path("cles/<uuid:id>/revoquer/", keys.revoke, name="revoke_key"),
     path("consommation/", views.usage, name="usage"),
+    path("registre/", register.index, name="processing_register"),
+    path("registre/<str:uai>.<str:suffix>", register.file, name="processing_register_file"),
     path("personnes/", views.people, name="people"),
 ]

@@ -15,6 +15,7 @@ from proue.metering import queries as metering
 from proue.portal.institution.access import check_entry, check_people, institutions_with, tabs
 from proue.portal.institution.charts import BASE, HEIGHT, WIDTH, bars
 from proue.portal.pagination import as_csv, searched
+from proue.portal.proofs.forecast import closing_soon
 from proue.portal.requests import ActorRequest
 from proue.portal.words import ROLES
 from proue.supply import queries as supply
@@ -34,7 +35,9 @@ def index(request: ActorRequest) -> HttpResponse:
         "month": metering.month_for(request.actor, day_of(request.at)),
         "day": request.at.date(),
     }
-    return render(request, "institution/index.html", context | tabs(request.actor))
+    return render(
+        request, "institution/index.html", context | closing_soon(request, concerning=uses) | tabs(request.actor)
+    )
 
 
 @require_safe

@@ -1,6 +1,6 @@
 from django.urls import path, register_converter
 
-from proue.portal.proofs import deciding, views
+from proue.portal.proofs import deciding, forecast, own, views
 
 
 class StatementCode:
@@ -19,6 +19,9 @@ register_converter(StatementCode, "statement")
 
 urlpatterns = [
     path("", views.index, name="proofs"),
+    path("previsions/", forecast.index, name="forecast"),
+    path("proue/", own.index, name="own_contract"),
+    path("proue/regarder/", own.look_now, name="look_now"),
     path("<statement:code>/", views.detail, name="statement"),
     path("<statement:code>/fichier/", views.file, name="statement_file"),
     path("<statement:code>/confirmer/", deciding.confirm, name="confirm_statement"),

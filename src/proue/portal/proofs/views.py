@@ -19,6 +19,7 @@ from proue.kernel.verdict import Verdict
 from proue.portal.market.shown import lineage
 from proue.portal.pagination import MAX_EXPORT, as_csv, asked, page_of, searched
 from proue.portal.proofs import shown
+from proue.portal.proofs.forecast import closing_soon
 from proue.portal.proofs.statement_html import statement_html
 from proue.portal.requests import ActorRequest
 from proue.portal.words import STATEMENT_STATES
@@ -50,7 +51,7 @@ def index(request: ActorRequest) -> HttpResponse:
         "filtered": bool(text or state),
         "member": request.actor.signed_in,
     }
-    return render(request, "proofs/index.html", context)
+    return render(request, "proofs/index.html", context | closing_soon(request))
 
 
 def _so_far(commitment: Any, request: ActorRequest) -> dict[str, Any]:
