@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles import finders
-from django.urls import translate_url
+from django.urls import reverse, translate_url
 
 from proue.config import messages
+from proue.config.demo.cast import LIBRARIAN
+from proue.institutions.queries import person_by_email
+from proue.store.access import system
+from tests.pages.test_commons import bring
 from tests.pages.test_matrix import MATRIX, address
 
 PAGE_BYTES = 150_000
+JUDGED = "a-juger"
 ROLE_OF = {
     "processing_register": "dpo",
     "account_login": "visitor", "people": "stranger", "new_commitment": "buyer", "suspend_commitment": "buyer",
@@ -22,6 +27,8 @@ ROLE_OF = {
     "ask_derogation": "buyer", "withdraw_derogation": "buyer", "sign_for_security": "officer",
     "sign_for_data": "privacy",
     "confirm_statement": "buyer", "open_statement": "buyer", "decide_dispute": "buyer", "dispute_finding": "stranger",
+    "deposits": "lawyer", "deposit": "lawyer", "share_deposit": "lawyer", "refuse_deposit": "lawyer",
+    "withdraw_deposit": "librarian", "withdraw_document": "librarian",
     "links_to_read": "lawyer", "withdraw_requirement": "lawyer", "freeze": "buyer",
 }  # fmt: skip
 PAGES = [
@@ -30,7 +37,7 @@ PAGES = [
         "theme", "assistant_session", "robots", "mfa_authenticate", "mfa_activate_totp", "mfa_deactivate_totp",
         "mfa_view_recovery_codes", "mfa_generate_recovery_codes", "specification_file", "review_requirement",
         "requirement_needs", "created_key", "statement_file", "visit", "visit_ask", "visit_incident",
-        "alter_copy", "look_now", "processing_register_file",
+        "alter_copy", "look_now", "processing_register_file", "submit_deposit",
     }
 ]  # fmt: skip
 
@@ -72,10 +79,18 @@ def role_of(name: str) -> str:
 
 def fetch(site, name: str, language: str):
     client = site.client(role_of(name))
-    path = address(site, name)
+    path = reverse(name, args=[JUDGED]) if name in ("share_deposit", "refuse_deposit") else address(site, name)
     if name == "account_reauthenticate":
         path = "/compte/confirmation/"
     return client.get(translate_url(path, language))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def judged(site):
+    """A deposit that waits for its review."""
+    with system("demo"):
+        site.people["librarian"] = person_by_email(LIBRARIAN)
+    bring(site, JUDGED)
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])
