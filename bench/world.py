@@ -15,7 +15,7 @@ from proue.kernel.impact import Hardware, Site, gpu_coefficients
 from proue.wire import snapshot, token
 
 SECRET = "a-secret-for-benchmarks-and-nothing-else"
-KEY = "sk-proue-bench"
+KEY = "sk-proue-bench-of-the-national-size"
 READY_S = 20.0
 OPERATIONS = ("chat", "text_completion", "embeddings")
 ANSWER = (
@@ -155,7 +155,7 @@ def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Run
     parts: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
         snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (target,)),)),
-        "grants:0999901A": snapshot.GrantsPart("0999901A", {token.key_digest(KEY): grant}),
+        **snapshot.grants_parts("0999901A", {token.key_digest(KEY): grant}, {}),
     }
     encoded = {name: (1, snapshot.encode_part(name, part)) for name, part in parts.items()}
     write_copy(spool / "snapshot.bin", SECRET, encoded)

@@ -121,10 +121,30 @@ def test_what_is_published_is_served_within_a_second_and_what_is_revoked_no_long
     postgres.publish({snapshot.ROUTES: (2, routes(engine.url, "neuf"))})
     assert until(lambda: post(gateway.port, {**QUESTION, "model": "neuf"}).status == 200, 1.5)
     assert post(gateway.port).code == "model.unknown"
-    other = snapshot.GrantsPart(INSTITUTION, {token.key_digest("sk-proue-other"): grant()})
-    postgres.publish({f"grants:{INSTITUTION}": (2, snapshot.encode_part(f"grants:{INSTITUTION}", other))})
+    ((name, other),) = snapshot.grants_parts(INSTITUTION, {token.key_digest("sk-proue-other"): grant()}, {}).items()
+    postgres.publish({name: (2, snapshot.encode_part(name, other))})
     assert until(lambda: post(gateway.port).status == 401, 1.5)
     assert get(gateway.port, "/readyz").json["versions"] == {"policy": 1, "routes": 2, f"grants:{INSTITUTION}": 2}
+
+
+def test_keys_are_served_while_their_institution_s_part_becomes_several_and_one_again(started, postgres, monkeypatch):
+    gateway = started(None, database_url=postgres.url)
+    others = [f"sk-proue-{number}" for number in range(20)]
+    keys = {token.key_digest(key): grant() for key in (world.KEY, *others)}
+
+    def publish(version: int, most: int, keys=keys) -> None:
+        monkeypatch.setattr(snapshot, "KEYS_PER_PART", most)
+        made = snapshot.grants_parts(INSTITUTION, keys, {})
+        postgres.ask("DELETE FROM serving_snapshotpart WHERE name LIKE 'grants:%'")
+        postgres.publish({name: (version, snapshot.encode_part(name, part)) for name, part in made.items()})
+        assert until(lambda: set(get(gateway.port, "/readyz").json["versions"]) == {"policy", "routes", *made}, 4)
+
+    for version, most in ((2, 4), (3, 2000), (4, 8)):
+        publish(version, most)
+        assert [post(gateway.port, key=key).status for key in others] == [200] * 20
+        assert post(gateway.port).status == 200
+    publish(5, 8, {digest: one for digest, one in keys.items() if digest != token.key_digest(others[0])})
+    assert [post(gateway.port, key=key).status for key in others[:2]] == [401, 200]
 
 
 def test_a_lost_notification_is_made_good_by_the_poll(started, postgres, engine):

@@ -63,7 +63,7 @@ def grant(**changes: Any) -> snapshot.Grant:
     return snapshot.Grant(**{**fields, **changes})
 
 
-def grants() -> snapshot.GrantsPart:
+def grants() -> dict[str, snapshot.GrantsPart]:
     now = time.time()
     keys = {
         KEY: grant(),
@@ -71,7 +71,7 @@ def grants() -> snapshot.GrantsPart:
         FUTURE: grant(not_before=now + 3600),
         CHAT_ONLY: grant(operations=("chat",), models=("modele",)),
     }
-    return snapshot.GrantsPart(
+    return snapshot.grants_parts(
         INSTITUTION,
         {token.key_digest(key): one for key, one in keys.items()},
         {"assistance": grant(key_id="", access_scopes=("s-all",))},
@@ -100,7 +100,7 @@ def parts(url: str) -> dict[str, tuple[int, bytes]]:
     made: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
         snapshot.ROUTES: snapshot.RoutesPart(models(url)),
-        f"grants:{INSTITUTION}": grants(),
+        **grants(),
     }
     return {name: (1, snapshot.encode_part(name, part)) for name, part in made.items()}
 

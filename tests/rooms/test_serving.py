@@ -1,6 +1,7 @@
 """What gateways are told: only what changed, never before its commit, never above a clearance."""
 
 import threading
+import time
 import uuid
 from datetime import timedelta
 
@@ -20,6 +21,7 @@ from proue.config.environment import BadSetting
 from proue.institutions import actions as institutions
 from proue.institutions.access import Job
 from proue.institutions.models import Person
+from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide
 from proue.serving import actions, queries, rules, tasks
@@ -27,7 +29,9 @@ from proue.serving.models import Change, Gateway, SnapshotPart
 from proue.store.access import scopes, system
 from proue.store.rules import MEMBERS, PUBLIC
 from proue.supply import actions as supply
+from proue.supply.models import Endpoint, Use
 from proue.supply.rules import pseudonym
+from proue.wire import snapshot as wire
 from proue.wire.seal import unseal
 from proue.wire.token import key_digest
 
@@ -323,6 +327,154 @@ def test_a_change_that_commits_during_a_publication_keeps_its_mark(world, now):
     thread.join()
     tasks.publish()
     assert "late" in snapshot().models
+
+
+@pytest.fixture
+def brume(world, now):
+    """Another institution with a key; `hide` moves its row with no fact, so that whoever reads it again is seen."""
+    with system("demo"):
+        other, _ = institutions.declare_institution(actor=Job(), uai="0999902B", name="Haute-Brume", at=now)
+        world.declare_use("ailleurs", institution=other)
+        use = Use.objects.get(code="ailleurs")
+        supply.create_key(actor=Job(), use=use, name="k", at=now)
+    publish(now)
+    return use
+
+
+def moved_by(now, change):
+    """The parts that a change with its fact makes anew, the other institution's rows having moved in silence."""
+    before = dict(SnapshotPart.objects.values_list("name", "version"))
+    with system("demo"):
+        Use.objects.filter(code="ailleurs").update(purpose="Changé sans le dire")
+        Endpoint.objects.update(country="SE")
+        change()
+    with system("snapshot"):
+        after = actions.publish_if_changed(at=now + timedelta(minutes=1))
+    return {name for name, version in after.items() if before.get(name) != version}
+
+
+def test_a_key_or_a_place_in_the_alliance_makes_anew_the_grants_of_its_institution_alone(world, brume, now):
+    use, key = world.use, world.key.key
+    assert moved_by(now, lambda: supply.revoke_key(actor=Job(), key=key, at=now)) == {"policy", "grants:0999901A"}
+    assert moved_by(now, lambda: supply.create_key(actor=Job(), use=use, name="n", at=now)) == {
+        "policy",
+        "grants:0999901A",
+    }
+    left = now + timedelta(seconds=1)
+    assert moved_by(now, lambda: institutions.leave_alliance(actor=Job(), institution=world.rives, at=left)) == {
+        "policy",
+        "grants:0999901A",
+    }
+
+
+def test_what_is_offered_makes_anew_the_routes_alone(world, brume, now):
+    assert moved_by(now, lambda: world.declare_model("neuf")) == {"policy", "routes"}
+
+
+def test_a_transaction_that_touches_both_makes_anew_both_and_is_one_job(world, brume, now):
+    before = jobs()
+
+    def change():
+        world.declare_model("neuf")
+        supply.revoke_key(actor=Job(), key=world.key.key, at=now)
+        world.declare_use(purpose="Autre")
+
+    assert moved_by(now, change) == {"policy", "routes", "grants:0999901A"}
+    assert jobs() == before + 1
+
+
+def test_looking_anyway_finds_what_no_fact_said_and_takes_nobody_s_mark(world, brume, now):
+    with system("demo"):
+        Use.objects.filter(code="ailleurs").update(purpose="Changé sans le dire")
+        world.declare_model("neuf")
+    before = dict(SnapshotPart.objects.values_list("name", "version"))
+    marks = Change.objects.count()
+    actions.publish_anyway(clock=lambda: now + timedelta(minutes=1))
+    after = dict(SnapshotPart.objects.values_list("name", "version"))
+    assert {name for name in after if before[name] != after[name]} == {"policy", "routes", "grants:0999902B"}
+    assert Change.objects.count() == marks > 0
+    actions.publish_anyway(clock=lambda: now + timedelta(minutes=2))
+    assert dict(SnapshotPart.objects.values_list("name", "version")) == after, "nothing changed: nothing is sent"
+
+
+def test_a_snapshot_that_no_gateway_reads_goes_out_whole(world, now):
+    actions.publish_anyway(clock=lambda: now)
+    SnapshotPart.objects.using("system").update(wire_version=0)
+    with system("demo"):
+        world.declare_model("neuf")
+    with system("snapshot"):
+        assert set(actions.publish_if_changed(at=now)) == {"policy", "routes", "grants:0999901A"}
+    assert key_digest(world.key.secret) in snapshot().grants
+
+
+def test_what_was_changed_by_a_clock_that_runs_ahead_is_shown_by_the_publication_that_takes_its_mark(world, now):
+    """Else the mark is gone, and the change waits for the look of every five minutes."""
+    publish(now)
+    ahead = now + timedelta(seconds=2)
+    with system("demo"):
+        made = supply.create_key(actor=Job(), use=world.use, name="k", at=ahead)
+    with system("snapshot"):
+        actions.publish_if_changed(at=now)
+    assert snapshot().published_at == ahead.timestamp()
+    assert key_digest(made.secret) in snapshot().grants
+
+
+def test_a_publication_reads_the_clock_when_its_turn_has_come(world, now):
+    """What commits while another publishes is not in its future."""
+    publish(now)
+    told = []
+
+    def change():
+        with system("demo"):
+            told.append(utc_now())
+            supply.create_key(actor=Job(), use=world.use, name="k", at=told[0])
+
+    def apart(work):
+        work()
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+
+    with system("snapshot"):
+        actions.alone()
+        waiting = threading.Thread(target=apart, args=[tasks.publish])
+        waiting.start()
+        until_somebody_waits()
+        changing = threading.Thread(target=apart, args=[change])
+        changing.start()
+        changing.join(10)
+    waiting.join(10)
+    assert snapshot().published_at > told[0].timestamp()
+
+
+def until_somebody_waits():
+    deadline = time.monotonic() + 10
+    with connections["owner"].cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waited")
+
+
+def test_a_large_institution_has_several_parts_and_a_key_is_in_one(world, now, monkeypatch):
+    monkeypatch.setattr(wire, "KEYS_PER_PART", 4)
+    with system("demo"):
+        made = [supply.create_key(actor=Job(), use=world.use, name=str(n), at=now) for n in range(15)]
+    first = publish(now)
+    parts = sorted(name for name in first if name.startswith("grants:"))
+    assert parts == [f"grants:0999901A:{n}" for n in range(4)]
+    with system("demo"):
+        supply.revoke_key(actor=Job(), key=made[0].key, at=now)
+    with system("snapshot"):
+        second = actions.publish_if_changed(at=now + timedelta(minutes=1))
+    home = f"grants:0999901A:{key_digest(made[0].secret)[0] % 4}"
+    assert {name for name in second if first.get(name) != second[name]} == {"policy", home}
+    kept = {key_digest(one.secret) for one in made[1:]} | {key_digest(world.key.secret)}
+    assert set(snapshot().grants) == kept
+    monkeypatch.undo()
+    assert {name for name in publish(now) if name.startswith("grants:")} == {"grants:0999901A"}
+    assert set(snapshot().grants) == kept
 
 
 def test_the_job_needs_no_argument_and_bears_any(world):

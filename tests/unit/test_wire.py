@@ -35,7 +35,7 @@ PARTS = {
             ),
         )
     ),
-    "grants:0999901A": snapshot.GrantsPart("0999901A", {b"d" * 32: grant()}, {"u": grant(use="u")}),
+    **snapshot.grants_parts("0999901A", {b"d" * 32: grant()}, {"u": grant(use="u")}),
 }
 
 
@@ -52,6 +52,40 @@ def test_the_snapshot_finds_a_key_whatever_the_institution():
     assert whole.uses["u"].use == "u"
 
 
+KEYS = st.dictionaries(
+    st.binary(min_size=32, max_size=32),
+    st.builds(
+        grant,
+        key_id=st.text(max_size=3),
+        use=st.sampled_from(["u", "v"]),
+        operations=st.sampled_from([("chat",), ("chat", "embeddings")]),
+        not_before=st.sampled_from([0.0, 5.0]),
+        expires_at=st.sampled_from([None, 9.0]),
+        person=st.sampled_from([None, "p"]),
+    ),
+    max_size=40,
+)
+
+
+@given(KEYS, st.sampled_from([1, 3, 2000]))
+def test_every_key_comes_back_whole_from_however_many_parts(keys, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "KEYS_PER_PART", most)
+        made = snapshot.grants_parts("0999901A", keys, {"u": grant()})
+        assert made == snapshot.grants_parts("0999901A", dict(reversed(keys.items())), {"u": grant()})
+    read = {name: snapshot.decode_part(name, snapshot.encode_part(name, part)) for name, part in made.items()}
+    whole = snapshot.Snapshot(read)
+    assert dict(whole.grants) == keys
+    assert len(whole.grants) == len(keys)
+    assert whole.uses == {"u": grant()}
+    assert (len(made) > 1) == (len(keys) > most)
+
+
+def test_homes_that_are_newer_than_a_snapshot_give_it_nothing_that_it_does_not_hold():
+    whole = snapshot.Snapshot(PARTS, {b"d" * 32: "grants:0999901A", b"e" * 32: "grants:0999901A", b"f" * 32: "gone"})
+    assert [whole.grants.get(digest) for digest in (b"d" * 32, b"e" * 32, b"f" * 32)] == [grant(), None, None]
+
+
 @pytest.mark.parametrize("version", [codec.WIRE_VERSION - 2, codec.WIRE_VERSION + 1, 99])
 def test_a_version_that_is_neither_n_nor_its_predecessor_is_refused(version):
     data = codec.encode(snapshot.POLICY, PARTS[snapshot.POLICY], version=version)
@@ -64,7 +98,8 @@ def test_the_previous_version_is_read_with_the_defaults_of_new_fields():
     old = {name: getattr(grant(), name) for name in grant().__struct_fields__[:8]}
     body = {"institution": "0999901A", "keys": {b"d" * 32: old}}
     data = codec.encode("grants:0999901A", body, version=codec.WIRE_VERSION - 1)
-    assert snapshot.decode_part("grants:0999901A", data).keys[b"d" * 32] == grant()
+    part = snapshot.decode_part("grants:0999901A", data)
+    assert snapshot.Snapshot({"grants:0999901A": part}).grants[b"d" * 32] == grant()
 
 
 def test_a_newer_portal_may_add_fields():

@@ -107,7 +107,7 @@ def apply(
                 raise _Undo  # noqa: TRY301 - the way out of the transaction
     except _Undo:
         return report
-    report.lagging = publish_and_wait(ACKNOWLEDGE_S if wait else 0.0)
+    report.lagging = publish_and_wait(ACKNOWLEDGE_S if wait else 0.0, everything=True)
     if wait and not living():
         report.notes.append(NO_GATEWAY)
     return report

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import logging
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -17,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from proue.kernel.ids import uuid7
 from proue.wire import codec, seal
-from proue.wire.snapshot import Part, Snapshot, decode_part
+from proue.wire.snapshot import Homes, Part, Snapshot, decode_part, digests_of
 
 log = logging.getLogger("proue.gateway")
 
@@ -27,6 +28,7 @@ BEAT_S = 5.0
 CONNECT_S = 3
 STATEMENT_S = 20.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 2.0
+PARTS_AT_ONCE = 8  # read: two hundred kilobytes each at most, about
 COPY_MAX = 512 * 1024 * 1024
 MAC_BYTES = 32
 
@@ -45,6 +47,7 @@ class Source:
         self._mac_key = seal.derive(secret_key, "gateway/snapshot-copy/1")
         self._kept: dict[str, Kept] = {}
         self._parts: dict[str, Part] = {}
+        self._homes: Homes = {}
         self._unreadable: set[tuple[str, int]] = set()
         self.id: UUID = uuid7()
         self.started_at = datetime.now(UTC)
@@ -64,14 +67,14 @@ class Source:
             except (psycopg.Error, OSError, TimeoutError) as error:
                 self.connected = False
                 if not self.loaded.is_set():
-                    self._load_copy()
+                    await self._load_copy()
                 log.warning("snapshot not refreshed, the last one serves: %s", _reason(error))
             await asyncio.sleep(backoff)
             backoff = BACKOFF_FIRST_S if self.connected else min(backoff * 2, BACKOFF_MAX_S)
 
     async def _follow(self) -> None:
         if self._url is None:
-            self._load_copy()
+            await self._load_copy()
             await asyncio.Event().wait()
             return
         connection = await psycopg.AsyncConnection.connect(
@@ -102,17 +105,19 @@ class Source:
         versions: dict[str, int] = dict(await cursor.fetchall())
         stale = [name for name, version in versions.items() if self._wants(name, version)]
         gone = [name for name in self._kept if name not in versions]
-        if stale:
+        for start in range(0, len(stale), PARTS_AT_ONCE):
             cursor = await connection.execute(
-                "SELECT name, version, body FROM serving_snapshotpart WHERE name = ANY(%s)", [stale]
+                "SELECT name, version, body FROM serving_snapshotpart WHERE name = ANY(%s)",
+                [stale[start : start + PARTS_AT_ONCE]],
+                binary=True,
             )
-            for name, version, body in await cursor.fetchall():
+            async for name, version, body in cursor:
                 self._take(name, version, bytes(body))
                 await asyncio.sleep(0)  # a part at a time: streams go on in between
         for name in gone:
             del self._kept[name], self._parts[name]
         if stale or gone or not self.loaded.is_set():
-            self._swap()
+            await self._swap()
             await asyncio.to_thread(self.save_copy, dict(self._kept))
             return True
         return False
@@ -131,11 +136,29 @@ class Source:
         self._parts[name] = part
         self._kept[name] = Kept(version, body)
 
-    def _swap(self) -> None:
+    async def _swap(self) -> None:
+        """One reference. A key stays in its part while the parts are the same ones, so the current snapshot's homes
+        follow; else new ones are made beside it. A part at a time: streams go on in between."""
         if not self._parts:
             return  # nothing was published yet: not ready rather than an empty answer
-        self.current = Snapshot(self._parts)
+        before: Part | None
+        current = self.current.parts
+        homes = self._homes if current.keys() == self._parts.keys() else {}
+        for name, part in self._parts.items():
+            before = current.get(name) if homes is self._homes else None
+            if part is not before:
+                for digest in digests_of(before) - digests_of(part):
+                    homes.pop(digest, None)
+                homes.update(dict.fromkeys(digests_of(part), name))
+                await asyncio.sleep(0)
+        self._homes = homes
+        let_go = list(current.values())
+        self.current = Snapshot(self._parts, homes)
         self.loaded.set()
+        del current, before, part
+        while let_go:  # thousands of objects each: not all in one breath
+            let_go.pop()
+            await asyncio.sleep(0)
 
     # --- the living
 
@@ -156,19 +179,25 @@ class Source:
     # --- the last good copy
 
     def save_copy(self, kept: dict[str, Kept]) -> None:
-        body = msgspec.msgpack.encode(kept)
+        """In a thread, and in pieces: no step holds the interpreter for longer than one part takes."""
         fresh = self._copy.with_suffix(f".{os.getpid()}.new")
         try:
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(hmac.digest(self._mac_key, body, "sha256") + body)
+                mac = hmac.new(self._mac_key, digestmod="sha256")
+                file.write(bytes(MAC_BYTES))
+                for piece in _packed(kept):
+                    mac.update(piece)
+                    file.write(piece)
+                file.seek(0)
+                file.write(mac.digest())
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._copy)
         except OSError as error:
             log.warning("last good snapshot not kept on disk: %s", error.strerror)
 
-    def _load_copy(self) -> None:
+    async def _load_copy(self) -> None:
         try:
             if self._copy.stat().st_size > COPY_MAX:
                 return
@@ -185,7 +214,15 @@ class Source:
             return
         for name, one in kept.items():
             self._take(name, one.version, one.body)
-        self._swap()
+            await asyncio.sleep(0)
+        await self._swap()
+
+
+def _packed(kept: dict[str, Kept]) -> Iterator[bytes]:
+    """msgpack of the dictionary, one part at a time."""
+    yield b"\xdf" + len(kept).to_bytes(4, "big")
+    for name, one in kept.items():
+        yield msgspec.msgpack.encode(name) + msgspec.msgpack.encode(one)
 
 
 def write_copy(path: Path, secret_key: str, parts: dict[str, tuple[int, bytes]]) -> None:

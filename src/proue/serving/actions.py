@@ -1,8 +1,9 @@
 """publish_snapshot: what the database says, as parts that gateways swap in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
@@ -10,115 +11,223 @@ from django.db import connections
 
 from proue.assurance.gates import plan
 from proue.institutions import queries as institutions
+from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import FactLike
 from proue.metering import queries as metering
 from proue.serving import closings, decisions, rules
-from proue.serving.models import Change, SnapshotPart
-from proue.store.access import SYSTEM, database
+from proue.serving.models import SnapshotPart
+from proue.store.access import SYSTEM, database, system
 from proue.store.jobs import defer, defer_only_at
 from proue.store.rules import MEMBERS, PUBLIC
 from proue.supply import queries as supply
 from proue.supply.rules import pseudonym
 from proue.wire.codec import WIRE_VERSION
-from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, Part, PolicyPart, decode_part, encode_part
+from proue.wire.snapshot import POLICY, ROUTES, GrantsPart, Part, PolicyPart, RoutesPart, decode_part, encode_part
+
+if TYPE_CHECKING:
+    from proue.institutions.models import Institution
+
 
 CHANNEL = "proue_snapshot"
 TASK = "serving.publish"
 TURN = "serving.publish_at_turn"
 # A key that expired lately is told so; one that expired long ago is like one that never was.
 EXPIRED_KEPT = timedelta(days=30)
+INSTITUTIONS_AT_ONCE = 5
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('serving.publish'))"
+# (whether this transaction marked anything before)
 MARK = """
-INSERT INTO serving_change (transaction, at) VALUES (pg_current_xact_id()::text::int8, %s)
-ON CONFLICT DO NOTHING RETURNING 1
+WITH made AS (
+  INSERT INTO serving_change (transaction, subject_id, at) VALUES (pg_current_xact_id()::text::int8, %s, %s)
+  ON CONFLICT DO NOTHING
+)
+SELECT EXISTS (SELECT FROM serving_change WHERE transaction = pg_current_xact_id()::text::int8)
 """
 
 
-def snapshot_is_stale(fact: FactLike, at: datetime) -> None:
-    """Reaction to whatever changes the snapshot: one mark and one job per transaction, committed with it.
+def routes_are_stale(fact: FactLike, at: datetime) -> None:
+    """Reaction to whatever changes what is offered, or the policy."""
+    _mark(None, at)
+
+
+def grants_are_stale(fact: FactLike, at: datetime) -> None:
+    """Reaction to a use, one of its keys, or an institution's place in the alliance: the parts of one institution are
+    made anew, not two hundred's."""
+    subject: UUID = getattr(fact, "use_id", None) or fact.institution_id  # type: ignore[attr-defined]
+    _mark(subject, at)
+
+
+def _mark(subject_id: UUID | None, at: datetime) -> None:
+    """One job per transaction, committed with its marks.
 
     No queueing lock: a waiting job of somebody else's may run before our commit, and would then publish without us.
     """
     with connections[database()].cursor() as cursor:
-        cursor.execute(MARK, [at])
-        first = cursor.fetchone() is not None
-    if first:
+        cursor.execute(MARK, [subject_id, at])
+        (known,) = cursor.fetchone()
+    if not known:
         defer(TASK, lock=TASK)
 
 
+def alone() -> None:
+    """One publication at a time, to the transaction's end. Read the clock after it: what committed while another
+    published would seem to lie in the future, and its mark would be taken for nothing."""
+    if database() != SYSTEM:
+        raise RuntimeError("run inside store.access.system('snapshot')")
+    with connections[SYSTEM].cursor() as cursor:
+        cursor.execute(LOCK)
+
+
 def publish_if_changed(*, at: datetime) -> dict[str, int] | None:
-    """A burst of changes leaves as many jobs: the first publishes for all, the others find nothing to do."""
-    _need_system()
-    if not Change.objects.exists():
+    """Only what the marks name. A burst of changes leaves as many jobs: the first publishes for all, the others find
+    nothing to do."""
+    alone()
+    marked, at = _take_marks(at)
+    if not marked:
         return None
-    return publish_snapshot(at=at)
+    if not _is_published():
+        return _publish(at, routes=True, uais=None)
+    subjects = {one for one in marked if one is not None}
+    touched = institutions.uais_of(subjects | supply.institutions_of_uses(subjects))
+    return _publish(at, routes=None in marked, uais=touched)
 
 
 def publish_snapshot(*, at: datetime) -> dict[str, int]:
-    """Part → version, of every part. Only parts whose bytes changed get a new version; gateways are told at commit."""
-    _need_system()
+    """Everything anew, whatever the marks name."""
+    alone()
+    _, at = _take_marks(at)
+    return _publish(at, routes=True, uais=None)
+
+
+def publish_routes(*, at: datetime) -> dict[str, int]:
+    """A gate turns though nobody declared anything."""
+    alone()
+    return _publish(at, routes=True, uais={})
+
+
+def publish_anyway(*, clock: Callable[[], datetime] = utc_now) -> None:
+    """Everything anew, a few institutions a transaction: nobody's revocation waits for two hundred institutions.
+
+    Takes no mark: what changed has its own job."""
+    with system("snapshot"):
+        alone()
+        if not _is_published():
+            publish_snapshot(at=clock())
+            return
+        _publish(clock(), routes=True, uais={})
+        waiting = sorted({use.institution_id for use in supply.publishable_uses()})
+    for start in range(0, len(waiting), INSTITUTIONS_AT_ONCE):
+        with system("snapshot"):
+            alone()
+            _publish(clock(), routes=False, uais=institutions.uais_of(waiting[start : start + INSTITUTIONS_AT_ONCE]))
+
+
+def _is_published() -> bool:
+    """Whether a gateway of today can read what is there: else the whole goes out at once."""
+    return SnapshotPart.objects.filter(name=POLICY, wire_version=WIRE_VERSION).exists()
+
+
+def _take_marks(at: datetime) -> tuple[set[UUID | None], datetime]:
+    """Marks before rows: what commits in between keeps its mark, and its job publishes again.
+
+    With the instant to publish at: no earlier than any change that is shown, though another machine's clock runs ahead.
+    """
     with connections[SYSTEM].cursor() as cursor:
-        cursor.execute(LOCK)
-    # Marks before rows: what commits in between keeps its mark, and its job publishes again.
-    Change.objects.all().delete()
-    known = {part.name: part for part in SnapshotPart.objects.all()}
-    parts, next_turn = _compile(at)
-    wanted = {name: encode_part(name, part) for name, part in parts.items()}
-    gone = set(known) - set(wanted) - {POLICY}
-    moved = {name: body for name, body in wanted.items() if name not in known or bytes(known[name].body) != body}
+        cursor.execute("DELETE FROM serving_change RETURNING subject_id, at")
+        marks = cursor.fetchall()
+    return {subject_id for subject_id, _ in marks}, max([at, *(told for _, told in marks)])
+
+
+def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None) -> dict[str, int]:
+    """Part → version, of every part. Only parts whose bytes changed get a new version; gateways are told at commit.
+
+    Made anew: the routes, and the grants of those institutions (None: of all). One institution in memory at a time.
+    """
+    versions = dict(SnapshotPart.objects.values_list("name", "version"))
+    made: set[str] = set()
+    moved: list[str] = []
+
+    def put(name: str, part: Part) -> None:
+        made.add(name)
+        body = encode_part(name, part)
+        known = SnapshotPart.objects.filter(name=name).values_list("body", flat=True).first()
+        if known is None or bytes(known) != body:
+            versions[name] = _write(name, body, versions.get(name, 0), at)
+            moved.append(name)
+
+    if routes:
+        offered, next_turn = _routes(at)
+        put(ROUTES, offered)
+        # A gateway closes a gate by itself on its day; one that opens later opens because we publish at that instant.
+        defer_only_at(TURN, next_turn, lock=TASK)
+    for parts in _grants(at, uais):
+        for name, part in parts.items():
+            put(name, part)
+    ours = set(versions) - {POLICY, ROUTES}
+    if uais is not None:
+        ours = {name for name in ours if any(rules.of_institution(name, uai) for uai in uais.values())}
+    gone = sorted(ours - made)
     demo = institutions.is_demonstration()
-    if moved or gone or not _says(known.get(POLICY), demo=demo):
-        moved[POLICY] = encode_part(POLICY, PolicyPart(published_at=at.timestamp(), demo=demo))
+    if moved or gone or not _says(SnapshotPart.objects.filter(name=POLICY).first(), demo=demo):
+        body = encode_part(POLICY, PolicyPart(published_at=at.timestamp(), demo=demo))
+        versions[POLICY] = _write(POLICY, body, versions.get(POLICY, 0), at)
+        moved.append(POLICY)
     SnapshotPart.objects.filter(name__in=gone).delete()
-    versions = {name: part.version for name, part in known.items() if name not in gone}
-    for name, body in moved.items():
-        versions[name] = rules.next_version(versions.get(name, 0), at)
-        SnapshotPart.objects.update_or_create(
-            name=name,
-            defaults={"version": versions[name], "wire_version": WIRE_VERSION, "body": body, "published_at": at},
-        )
-    _notify([*sorted(moved), *sorted(gone)])
-    # A gateway closes a gate by itself on its day; one that opens later opens because we publish at that very instant.
-    defer_only_at(TURN, next_turn, lock=TASK)
-    return versions
+    _notify([*sorted(moved), *gone])
+    return {name: version for name, version in versions.items() if name not in gone}
 
 
-def _compile(at: datetime) -> tuple[dict[str, Part], datetime | None]:
-    """Every part but the policy, which says when the others last changed; and when they change by themselves."""
+def _write(name: str, body: bytes, previous: int, at: datetime) -> int:
+    version = rules.next_version(previous, at)
+    SnapshotPart.objects.update_or_create(
+        name=name, defaults={"version": version, "wire_version": WIRE_VERSION, "body": body, "published_at": at}
+    )
+    return version
+
+
+def _routes(at: datetime) -> tuple[RoutesPart, datetime | None]:
+    """With the instant at which they change by themselves."""
     factors, offers = metering.factors(at), supply.offers()
     planned = plan(offers, at)
-    gates = planned.gates
-    decisions.remember(gates, at=at)
-    uses = supply.publishable_uses()
-    closings.foresee(planned, offers, uses, at=at)
-    parts: dict[str, Part] = {
-        ROUTES: rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), gates)
-    }
-    for grants in _grants(uses, at):
-        parts[GRANTS + grants.institution] = grants
-    return parts, planned.next_turn
+    decisions.remember(planned.gates, at=at)
+    closings.foresee(planned, offers, supply.publishable_uses(), at=at)
+    part = rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), planned.gates)
+    return part, planned.next_turn
 
 
-def _grants(declared: Iterable[rules.PlacedUse], at: datetime) -> Iterable[GrantsPart]:
+def _grants(at: datetime, uais: Mapping[UUID, str] | None) -> Iterable[dict[str, GrantsPart]]:
+    """Of each institution that declared a use, by name."""
+    ids = None if uais is None else list(uais)
+    uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
+    for use in supply.publishable_uses(ids):
+        uses[use.institution_id].append(use)
+    known = {one.pk: one for one in institutions.institutions() if one.pk in uses}
+    members = institutions.members(at)
+    for id, found in supply.publishable_keys(at, expired_since=at - EXPIRED_KEPT, institution_ids=ids):
+        yield _grants_of(known.pop(id), uses[id], found, member=id in members)
+    for id, institution in known.items():
+        yield _grants_of(institution, uses[id], (), member=id in members)
+
+
+def _grants_of(
+    institution: "Institution",
+    uses: Sequence[rules.UseLike],
+    found: Iterable[supply.PublishableKey],
+    *,
+    member: bool,
+) -> dict[str, GrantsPart]:
     keys: dict[UUID, list[tuple[rules.KeyLike, str | None]]] = defaultdict(list)
-    for key in supply.publishable_keys(at, expired_since=at - EXPIRED_KEPT):
+    for key in found:
         person = pseudonym(settings.SECRET_KEY, key.person_id) if key.person_id else None
         keys[key.use_id].append((key, person))
-    uses: dict[UUID, list[rules.UseLike]] = defaultdict(list)
-    for use in declared:
-        uses[use.institution_id].append(use)
-    members = institutions.members(at)
-    for institution in institutions.institutions():
-        private = {institution.scope_id} | ({MEMBERS} if institution.pk in members else set())
+    private = {institution.scope_id} | ({MEMBERS} if member else set())
 
-        def scopes_of(use: rules.UseLike, private: set[UUID] = private) -> set[UUID]:
-            visitors = use.assistant and use.data_class == DataClass.PUBLIC
-            return {PUBLIC} if visitors else {PUBLIC} | private
+    def scopes_of(use: rules.UseLike) -> set[UUID]:
+        visitors = use.assistant and use.data_class == DataClass.PUBLIC
+        return {PUBLIC} if visitors else {PUBLIC} | private
 
-        own = uses.get(institution.pk, [])
-        if own:
-            yield rules.grants(institution.uai, own, lambda use: keys.get(use.pk, []), scopes_of)
+    return rules.grants(institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of)
 
 
 def _says(part: SnapshotPart | None, *, demo: bool) -> bool:
@@ -132,8 +241,3 @@ def _notify(names: Sequence[str]) -> None:
     with connections[SYSTEM].cursor() as cursor:
         for name in names:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, name])
-
-
-def _need_system() -> None:
-    if database() != SYSTEM:
-        raise RuntimeError("run inside store.access.system('snapshot')")

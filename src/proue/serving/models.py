@@ -29,13 +29,22 @@ class Gateway(models.Model):
 
 
 class Change(models.Model):
-    """A committed change that no snapshot shows yet: one row a transaction, taken by the next publication."""
+    """A committed change that no snapshot shows yet: a row a transaction and what it touched, taken by the next
+    publication. A subject is an institution or one of its uses, whose grants it is of; without one, the routes."""
 
-    transaction = models.BigIntegerField(primary_key=True)
+    transaction = models.BigIntegerField()
+    subject_id = models.UUIDField(null=True)
     at = models.DateTimeField()
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["transaction", "subject_id"], name="one_mark_per_transaction_and_subject", nulls_distinct=False
+            )
+        ]
+
     def __str__(self) -> str:
-        return str(self.transaction)
+        return f"{self.transaction} {self.subject_id}"
 
 
 class Closing(Row):

@@ -15,6 +15,11 @@ def live_gateways(at: datetime) -> Sequence[Gateway]:
     return list(Gateway.objects.filter(seen_at__gt=at - LIVE).order_by("started_at"))
 
 
+def versions() -> dict[str, int]:
+    """Of every part, as last published."""
+    return dict(SnapshotPart.objects.values_list("name", "version"))
+
+
 def acknowledged(versions: Mapping[str, int], at: datetime) -> tuple[bool, list[UUID]]:
     """Whether every living gateway serves these versions, or later ones; and which do not."""
     lagging = [

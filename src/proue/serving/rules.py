@@ -6,11 +6,13 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from msgspec import structs
+
 from proue.kernel.dataclass import DataClass
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, midnight
 from proue.kernel.policy import Gate, Operation
-from proue.wire.snapshot import Grant, GrantsPart, Model, RoutesPart, Target
+from proue.wire.snapshot import GRANTS, Grant, GrantsPart, Model, RoutesPart, Target, grants_parts
 
 OWNED_BY = "proue"
 ASSISTANT_OPERATIONS = (Operation.CHAT.value,)
@@ -132,8 +134,8 @@ def grants(
     uses: Iterable[UseLike],
     keys_of: Callable[[UseLike], Iterable[tuple[KeyLike, str | None]]],
     scopes_of: Callable[[UseLike], Iterable[UUID]],
-) -> GrantsPart:
-    """One institution's keys by digest, and the uses that its people's sessions may name.
+) -> dict[str, GrantsPart]:
+    """One institution's parts by name: its keys by digest, and the uses that its people's sessions may name.
 
     `keys_of` gives keys with the pseudonym of the person they were issued to.
     """
@@ -142,34 +144,27 @@ def grants(
     for use in uses:
         scopes = tuple(sorted(str(one) for one in scopes_of(use)))
         if use.assistant:
-            by_use[use.code] = _grant(institution, use, scopes, key_id=NO_KEY, operations=ASSISTANT_OPERATIONS)
+            by_use[use.code] = _grant(institution, use, scopes, operations=ASSISTANT_OPERATIONS)
+        of: dict[tuple[str, ...], Grant] = {}
         for key, person in keys_of(use):
-            by_digest[bytes(key.digest)] = _grant(
-                institution,
-                use,
-                scopes,
+            operations = tuple(key.operations)
+            base = of.get(operations) or of.setdefault(
+                operations, _grant(institution, use, scopes, operations=operations)
+            )
+            by_digest[bytes(key.digest)] = structs.replace(
+                base,
                 key_id=str(key.pk),
-                operations=tuple(key.operations),
                 not_before=key.created_at.timestamp(),
                 expires_at=key.expires_at.timestamp() if key.expires_at else None,
                 person=person,
             )
-    return GrantsPart(institution=institution, keys=dict(sorted(by_digest.items())), uses=dict(sorted(by_use.items())))
+    return grants_parts(institution, by_digest, by_use)
 
 
-def _grant(
-    institution: str,
-    use: UseLike,
-    scopes: tuple[str, ...],
-    *,
-    key_id: str,
-    operations: tuple[str, ...],
-    not_before: float = 0.0,
-    expires_at: float | None = None,
-    person: str | None = None,
-) -> Grant:
+def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operations: tuple[str, ...]) -> Grant:
+    """Of a session; a key adds its id, its dates and its holder."""
     return Grant(
-        key_id=key_id,
+        key_id=NO_KEY,
         use_id=str(use.pk),
         use=use.code,
         institution=institution,
@@ -178,11 +173,13 @@ def _grant(
         ceiling=use.ceiling,
         operations=operations,
         access_scopes=scopes,
-        not_before=not_before,
-        expires_at=expires_at,
-        person=person,
         purpose=use.purpose,
     )
+
+
+def of_institution(name: str, uai: str) -> bool:
+    """Whether a part is one of this institution's."""
+    return name == GRANTS + uai or name.startswith(f"{GRANTS}{uai}:")
 
 
 def next_version(previous: int, at: datetime) -> int:

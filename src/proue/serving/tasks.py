@@ -8,6 +8,7 @@ from proue.store.access import system
 @app.task(name=actions.TASK, lock=actions.TASK)
 def publish(**_: object) -> None:
     with system("snapshot"):
+        actions.alone()
         actions.publish_if_changed(at=utc_now())
 
 
@@ -15,12 +16,12 @@ def publish(**_: object) -> None:
 def publish_at_turn(**_: object) -> None:
     """A gate turns now though nobody declared anything: the publication before deferred this job for this instant."""
     with system("snapshot"):
-        actions.publish_snapshot(at=utc_now())
+        actions.alone()
+        actions.publish_routes(at=utc_now())
 
 
 @app.periodic(cron="*/5 * * * *")
-@app.task(name="serving.publish_anyway", lock=actions.TASK, queueing_lock="serving.publish_anyway")
+@app.task(name="serving.publish_anyway", lock="serving.publish_anyway", queueing_lock="serving.publish_anyway")
 def publish_anyway(timestamp: int = 0, **_: object) -> None:
     """Factors have dates, keys grow old, clocks jump: look again. Nothing changes, nothing is sent."""
-    with system("snapshot"):
-        actions.publish_snapshot(at=utc_now())
+    actions.publish_anyway()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import NotAllowed, Right
@@ -402,11 +402,15 @@ def note_answers(*, answers: Mapping[str, bool], at: datetime) -> None:
         )
 
 
+TOUCH = """
+UPDATE supply_apikey AS k SET last_used_at = told.at
+  FROM unnest(%s::uuid[], %s::timestamptz[]) AS told (id, at)
+ WHERE k.id = told.id AND (k.last_used_at IS NULL OR k.last_used_at < told.at)
+"""
+
+
 def touch_keys(*, last_used: Mapping[UUID, datetime]) -> int:
     """When keys were last used, told by the roll-up of usage. No fact: it is a figure, and the usage is kept."""
-    rows = list(ApiKey.objects.filter(id__in=list(last_used)))
-    later = [key for key in rows if key.last_used_at is None or key.last_used_at < last_used[key.pk]]
-    for key in later:
-        key.last_used_at = last_used[key.pk]
-    ApiKey.objects.bulk_update(later, ["last_used_at"], batch_size=500)
-    return len(later)
+    with connections[database()].cursor() as cursor:
+        cursor.execute(TOUCH, [list(last_used), list(last_used.values())])
+        return int(cursor.rowcount)

@@ -1,6 +1,8 @@
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,8 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate
 from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
 from proue.supply.rules import SEEN_FOR, Validity, validity
+
+ROWS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,16 +325,41 @@ def public_assistant_use() -> Use | None:
     return rows.order_by("created_at", "code").first()
 
 
-def publishable_uses() -> Sequence[Use]:
-    """Every use of every institution: needs proue_system."""
-    return list(Use.objects.select_related("institution").order_by("institution__uai", "code"))
+def publishable_uses(institution_ids: Iterable[UUID] | None = None) -> Sequence[Use]:
+    """Every use of every institution, or of these: needs proue_system."""
+    rows = Use.objects.select_related("institution").order_by("institution__uai", "code")
+    return list(rows if institution_ids is None else rows.filter(institution_id__in=list(institution_ids)))
 
 
-def publishable_keys(at: datetime, *, expired_since: datetime) -> Sequence[ApiKey]:
-    """Keys that are not revoked and did not expire long ago: needs proue_system."""
+@dataclass(frozen=True, slots=True)
+class PublishableKey:
+    use_id: UUID
+    pk: UUID
+    digest: bytes
+    operations: Sequence[str]
+    created_at: datetime
+    expires_at: datetime | None
+    person_id: UUID | None
+
+
+def publishable_keys(
+    at: datetime, *, expired_since: datetime, institution_ids: Iterable[UUID] | None = None
+) -> Iterator[tuple[UUID, list[PublishableKey]]]:
+    """(institution, its keys that are not revoked and did not expire long ago), one institution in memory at a time.
+    Needs proue_system."""
     alive = Q(expires_at__isnull=True) | Q(expires_at__gt=expired_since)
     unrevoked = Q(revoked_at__isnull=True) | Q(revoked_at__gt=at)
-    return list(ApiKey.objects.filter(alive, unrevoked).order_by("digest"))
+    rows = ApiKey.objects.filter(alive, unrevoked)
+    if institution_ids is not None:
+        rows = rows.filter(use__institution_id__in=list(institution_ids))
+    columns = ("use__institution_id", *(one.name for one in fields(PublishableKey)))
+    found = rows.order_by("use__institution_id").values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE)
+    for institution_id, group in groupby(found, key=itemgetter(0)):
+        yield institution_id, [PublishableKey(*row[1:]) for row in group]
+
+
+def institutions_of_uses(use_ids: Iterable[UUID]) -> set[UUID]:
+    return set(Use.objects.filter(id__in=list(use_ids)).values_list("institution_id", flat=True))
 
 
 def use_codes() -> list[str]:

@@ -1,6 +1,7 @@
 """Secrets at rest and between the planes: AES-256-GCM under keys derived from PROUE_SECRET_KEY (HKDF, RFC 5869)."""
 
 import os
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +15,7 @@ class Unsealable(Exception):
     """The box was made under another key, for another purpose, or was altered."""
 
 
+@lru_cache(maxsize=64)
 def derive(secret_key: str, purpose: str) -> bytes:
     """32 bytes for one purpose: a leak of one derived key says nothing of the others."""
     return HKDF(SHA256(), 32, salt=None, info=b"proue/" + purpose.encode()).derive(secret_key.encode())

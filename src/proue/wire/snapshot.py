@@ -1,9 +1,10 @@
 """What the control plane compiles for the gateway: frozen, in parts, each with its own version.
 
-Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution). A part that did not change is not sent.
+Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution; of a large one several, `grants:<UAI>:<n>`).
+A part that did not change is not sent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -15,6 +16,9 @@ from proue.wire import codec
 POLICY = "policy"
 ROUTES = "routes"
 GRANTS = "grants:"  # followed by the institution's code
+NO_KEYS: KeysView[bytes] = dict[bytes, None]().keys()
+MOST_PARTS = 256  # of one institution
+KEYS_PER_PART = 2000  # of one part, about: it is decoded between two chunks of a stream
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -70,10 +74,64 @@ class RoutesPart(msgspec.Struct, frozen=True):
     models: tuple[Model, ...] = ()
 
 
+class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a key has of its own; what it shares with the others of its use is in `GrantsPart.bases`."""
+
+    base: int
+    key_id: str
+    not_before: float = 0.0
+    expires_at: float | None = None
+    person: str | None = None
+
+
 class GrantsPart(msgspec.Struct, frozen=True):
+    """Made by `grants_parts`. Two hundred thousand keys fit in a gateway because a key says only what is its own."""
+
     institution: str
-    keys: dict[bytes, Grant] = {}  # sha256 of the key → grant
+    keys: dict[bytes, Grant] = {}  # as wire version 1 wrote them, whole
     uses: dict[str, Grant] = {}  # use code → grant for session tokens
+    bases: tuple[Grant, ...] = ()
+    held: dict[bytes, Key] = {}  # sha256 of the key → its own
+
+    @property
+    def digests(self) -> KeysView[bytes]:
+        return (self.held or self.keys).keys()
+
+    def grant(self, digest: bytes) -> Grant | None:
+        key = self.held.get(digest)
+        if key is None:
+            return self.keys.get(digest)
+        return msgspec.structs.replace(
+            self.bases[key.base],
+            key_id=key.key_id,
+            not_before=key.not_before,
+            expires_at=key.expires_at,
+            person=key.person,
+        )
+
+
+def grants_parts(institution: str, keys: Mapping[bytes, Grant], uses: Mapping[str, Grant]) -> dict[str, GrantsPart]:
+    """By name. Keys are spread over a power of two of parts by their first byte: the same keys give the same parts."""
+    shards = 1
+    while len(keys) > shards * KEYS_PER_PART and shards < MOST_PARTS:
+        shards *= 2
+    held: list[dict[bytes, Key]] = [{} for _ in range(shards)]
+    bases: list[dict[Grant, int]] = [{} for _ in range(shards)]
+    for digest, grant in sorted(keys.items()):
+        shard = digest[0] % shards
+        base = msgspec.structs.replace(grant, key_id="", not_before=0.0, expires_at=None, person=None)
+        number = bases[shard].setdefault(base, len(bases[shard]))
+        held[shard][digest] = Key(number, grant.key_id, grant.not_before, grant.expires_at, grant.person)
+    names = [GRANTS + institution] if shards == 1 else [f"{GRANTS}{institution}:{one}" for one in range(shards)]
+    return {
+        name: GrantsPart(
+            institution=institution,
+            uses={} if rank else dict(sorted(uses.items())),
+            bases=tuple(bases[rank]),
+            held=held[rank],
+        )
+        for rank, name in enumerate(names)
+    }
 
 
 Part = PolicyPart | RoutesPart | GrantsPart
@@ -94,22 +152,35 @@ def decode_part(name: str, data: bytes | memoryview) -> Part:
     raise codec.UnreadableWire(f"unknown part {name}")
 
 
-class _Layers(Mapping[bytes, Grant]):
-    """Key digest → grant over all institutions: one dictionary, made when a snapshot is."""
+def digests_of(part: Part | None) -> KeysView[bytes]:
+    return part.digests if isinstance(part, GrantsPart) else NO_KEYS
 
-    def __init__(self, parts: tuple[GrantsPart, ...]) -> None:
-        self._all: dict[bytes, Grant] = {}
-        for part in parts:
-            self._all.update(part.keys)
+
+Homes = dict[bytes, str]  # key digest → name of the part that holds it
+
+
+class _Layers(Mapping[bytes, Grant]):
+    """Key digest → grant over all institutions, each made when it is asked for.
+
+    `homes` may be shared by the snapshots of one gateway and be newer than this one: the part has the last word.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], homes: Homes) -> None:
+        self._parts = parts
+        self._homes = homes
 
     def __getitem__(self, digest: bytes) -> Grant:
-        return self._all[digest]
+        part = self._parts.get(self._homes[digest])
+        grant = part.grant(digest) if isinstance(part, GrantsPart) else None
+        if grant is None:
+            raise KeyError(digest)
+        return grant
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._all)
+        return (digest for part in self._parts.values() if isinstance(part, GrantsPart) for digest in part.digests)
 
     def __len__(self) -> int:
-        return len(self._all)
+        return sum(len(part.digests) for part in self._parts.values() if isinstance(part, GrantsPart))
 
 
 class Snapshot:
@@ -117,7 +188,7 @@ class Snapshot:
 
     __slots__ = ("demo", "grants", "models", "parts", "published_at", "routes", "uses")
 
-    def __init__(self, parts: Mapping[str, Part] = MappingProxyType({})) -> None:
+    def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
         policy = parts.get(POLICY)
         routes = parts.get(ROUTES)
@@ -127,7 +198,9 @@ class Snapshot:
         models = routes.models if isinstance(routes, RoutesPart) else ()
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         self.routes: Mapping[str, tuple[Target, ...]] = {model.name: model.targets for model in models}
-        self.grants: Mapping[bytes, Grant] = _Layers(grants)
+        if homes is None:
+            homes = {digest: name for name, part in parts.items() for digest in digests_of(part)}
+        self.grants: Mapping[bytes, Grant] = _Layers(self.parts, homes)
         self.uses: Mapping[str, Grant] = {code: grant for part in grants for code, grant in part.uses.items()}
 
     @property
