@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from proue.kernel.clock import utc_now
 from proue.knowledge.models import Document
+from proue.portal import pagination
 from proue.portal.assistant import gateway as asking
 from proue.store.access import system
 from proue.store.rules import PUBLIC
@@ -224,6 +225,15 @@ def test_people_of_one_s_own_institution_only(site):
     assert "référence Proue" in page
     assert "Odile Sarvant" not in page
     assert "1 personne" in text_of(site.client("stranger").get(reverse("people") + "?q=SAMIR"))
+
+
+def test_a_large_institution_s_people_come_a_page_at_a_time(site, monkeypatch):
+    monkeypatch.setattr(pagination, "PER_PAGE", 1)
+    seen = [text_of(site.client("stranger").get(reverse("people") + f"?page={number}")) for number in (1, 2)]
+    assert ["Samir Delorval" in page for page in seen] == [True, False]
+    assert ["Yann Kerdoval" in page for page in seen] == [False, True]
+    assert "référence Proue" in seen[1]
+    assert ["1 / 2" in seen[0], "2 / 2" in seen[1], "2 personnes" in seen[0]] == [True, True, True]
 
 
 # ---- the commons

@@ -4,13 +4,14 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
+from django.db import IntegrityError, connections, transaction
 
 from proue.config.demo import cast
 from proue.config.environment import BadSetting
 from proue.config.prepare import refuse_a_public_demonstration
 from proue.institutions import actions, queries
 from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
-from proue.institutions.models import AllianceMembership
+from proue.institutions.models import AllianceMembership, Person
 from proue.institutions.rules import (
     ADMINISTRATORS,
     DEMONSTRATION,
@@ -196,3 +197,15 @@ def test_a_right_names_the_role_that_gives_it(rives, now):
     assert actor.role_for(Right.CONTRIBUTE_DOCUMENTS, rives.pk) is Role.LIBRARIAN
     assert actor.role_for(Right.REVIEW_LEGAL, rives.pk) is Role.OPERATOR
     assert PUBLIC_ACTOR.role_for(Right.READ) is None
+
+
+def test_an_address_is_one_person_s_whatever_its_case_and_found_by_an_index(rives, now):
+    with system("demo"):
+        person = someone(now)
+        assert queries.person_by_email("A@Deux-Rives.EXAMPLE") == person
+        with pytest.raises(IntegrityError), transaction.atomic(using="system"):
+            Person.objects.filter(pk=someone(now, "b@deux-rives.example").pk).update(email="A@deux-rives.example")
+        with connections["system"].cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        found = Person.objects.filter(email__iexact="A@Deux-Rives.EXAMPLE").order_by("pk")
+        assert "one_person_per_address_in_any_case" in found.explain()

@@ -3,6 +3,7 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
+from django.db.models.functions import Upper
 
 from proue.institutions.rules import Role, Status
 from proue.store.models import Row, ScopedRow
@@ -58,6 +59,9 @@ class Person(Row, AbstractBaseUser):
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
     objects = PersonManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Upper("email"), name="one_person_per_address_in_any_case")]
 
     def __str__(self) -> str:
         return self.name

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -50,15 +50,27 @@ def institution_by_id(id: UUID) -> Institution | None:
     return Institution.objects.filter(id=id).first()
 
 
+def uais_of(ids: Iterable[UUID]) -> dict[UUID, str]:
+    return dict(Institution.objects.filter(id__in=list(ids)).values_list("id", "uai"))
+
+
 def person_by_email(email: str) -> Person | None:
     return Person.objects.filter(email__iexact=email).first()
 
 
-def people_of(institution_id: UUID, at: datetime) -> Sequence[Membership]:
-    """Needs the institution's scope: memberships are private rows."""
-    rows = Membership.objects.filter(_in_force(at), institution_id=institution_id).select_related("person")
-    return list(rows.order_by("person__name"))
+def people_of(institution_ids: Iterable[UUID], at: datetime, *, text: str = "") -> QuerySet[Membership]:
+    """By name, to be read a page at a time. Needs the institutions' scopes: memberships are private rows."""
+    rows = Membership.objects.filter(_in_force(at), institution_id__in=list(institution_ids))
+    if text:
+        rows = rows.filter(Q(person__name__icontains=text) | Q(person__email__icontains=text))
+    return rows.select_related("person").order_by("person__name", "id")
 
 
 def roles_of(institution_id: UUID, at: datetime) -> Sequence[RoleGrant]:
     return list(RoleGrant.objects.filter(_in_force(at), institution_id=institution_id).select_related("person"))
+
+
+def roles_held(people: Iterable[UUID], institution_ids: Iterable[UUID], at: datetime) -> Sequence[RoleGrant]:
+    """The roles that these people hold in these institutions."""
+    rows = RoleGrant.objects.filter(_in_force(at), person_id__in=list(people), institution_id__in=list(institution_ids))
+    return list(rows.order_by("role"))

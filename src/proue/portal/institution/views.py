@@ -1,7 +1,7 @@
 """Uses, figures of the month, people: what a referent or a DPO comes to read."""
 
 from datetime import date, timedelta
-from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -14,7 +14,7 @@ from proue.kernel.paris import day_of
 from proue.metering import queries as metering
 from proue.portal.institution.access import check_entry, check_people, institutions_with, tabs
 from proue.portal.institution.charts import BASE, HEIGHT, WIDTH, bars
-from proue.portal.pagination import as_csv, searched
+from proue.portal.pagination import as_csv, page_of, searched
 from proue.portal.proofs.forecast import closing_soon
 from proue.portal.requests import ActorRequest
 from proue.portal.words import ROLES
@@ -108,17 +108,18 @@ def _numbers(one: metering.MonthFigures) -> list[object]:
 @require_safe
 def people(request: ActorRequest) -> HttpResponse:
     check_entry(request.actor)
-    text = searched(request).casefold()
-    found: list[dict[str, Any]] = []
-    for id in check_people(request.actor):
-        institution = institutions.institution_by_id(id)
-        roles: dict[Any, list[str]] = {}
-        for grant in institutions.roles_of(id, request.at):
-            roles.setdefault(grant.person_id, []).append(str(ROLES[Role(grant.role)]))
-        found += [
-            {"person": row.person, "status": row.status, "roles": roles.get(row.person_id, []), "where": institution}
-            for row in institutions.people_of(id, request.at)
-            if text in row.person.name.casefold() or text in row.person.email.casefold()
-        ]
-    context = {"people": found, "q": searched(request)}
+    ids, text = check_people(request.actor), searched(request)
+    page = page_of(request, institutions.people_of(ids, request.at, text=text))
+    roles: dict[tuple[UUID, UUID | None], list[str]] = {}
+    for grant in institutions.roles_held({row.person_id for row in page}, ids, request.at):
+        roles.setdefault((grant.person_id, grant.institution_id), []).append(str(ROLES[Role(grant.role)]))
+    found = [
+        {
+            "person": row.person,
+            "status": row.status,
+            "roles": roles.get((row.person_id, row.institution_id), []),
+        }
+        for row in page
+    ]
+    context = {"people": found, "page": page, "q": text}
     return render(request, "institution/people.html", context | tabs(request.actor))
