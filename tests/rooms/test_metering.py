@@ -1,5 +1,7 @@
 """From a gateway's batch to a month's figures: exactly once, in the right scope, nothing lost."""
 
+import math
+import time
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
 from proue.institutions.rules import NotAllowed, Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
-from proue.metering import actions, queries, rules
+from proue.metering import actions, queries, rules, tasks
 from proue.metering.models import Budget, Day, EmissionFactor, Usage
 from proue.store.access import scope, system
 from proue.store.rules import ALLIANCE
@@ -255,6 +257,53 @@ def test_a_day_is_the_sum_of_its_rows_and_is_made_anew(rives, now):
     assert roll_up() == [now.date()]
     with system("demo"):
         assert Day.objects.get().requests == 4
+
+
+def stamps():
+    """Key → (requests, the transaction that wrote the sum)."""
+    with system("roll-up"), connections["system"].cursor() as cursor:
+        cursor.execute("SELECT key_id, requests, xmin::text FROM metering_day")
+        return {key: (requests, written) for key, requests, written in cursor.fetchall()}
+
+
+def test_only_the_sums_that_moved_are_written_again(rives, now):
+    use, quiet, busy = uuid4(), uuid4(), uuid4()
+    ship([usage(now, use_id=use, key_id=key) for key in (quiet, busy, None)])
+    roll_up()
+    before = stamps()
+    ship([usage(now, use_id=use, key_id=busy), usage(now, use_id=use, key_id=None)])
+    roll_up()
+    after = stamps()
+    assert after[quiet] == before[quiet]
+    assert [after[key][0] for key in (busy, None)] == [2, 2]
+
+
+@pytest.mark.parametrize(("seconds", "rest"), [(0.1, 0), (6, 0), (6.1, 54.9), (40, 360)])
+def test_a_long_roll_up_leaves_the_database_to_others_nine_times_as_long(seconds, rest):
+    assert rules.rest_after(seconds) == pytest.approx(rest)
+
+
+def test_a_resting_roll_up_leaves_its_days_for_later(rives, now, monkeypatch):
+    ship([usage(now)])
+    monkeypatch.setattr(tasks, "_rests_until", math.inf)
+    tasks.roll_up()
+    assert stamps() == {}
+    monkeypatch.setattr(tasks, "_rests_until", 0.0)
+    tasks.roll_up()
+    assert len(stamps()) == 1
+    assert tasks._rests_until <= time.monotonic()
+
+
+def test_a_sum_whose_rows_are_gone_goes(rives, now):
+    kept, gone = uuid4(), uuid4()
+    ship([usage(now, key_id=key) for key in (kept, gone)])
+    roll_up()
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("DELETE FROM metering_usage WHERE key_id = %s", [gone])
+    ship([usage(now, key_id=uuid4())])
+    roll_up()
+    assert len(stamps()) == 2
+    assert gone not in stamps()
 
 
 def test_days_are_those_of_paris(rives):

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
 
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import Right
@@ -37,18 +38,30 @@ FIGURES = (
     "water_low_ul",
     "water_high_ul",
 )
-_SUMS = ", ".join(f"coalesce(sum({name}), 0)::int8" for name in FIGURES)
+_SUMS = ", ".join(f"coalesce(sum({name}), 0)::int8 AS {name}" for name in FIGURES)
 # Lengths are those of our own codes and names; what a client wrote never comes here uncut.
+_MOVED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ("requests", "estimated", *FIGURES))
+_OLD = ", ".join(f"known.{name}" for name in ("requests", "estimated", *FIGURES))
+_NEW = ", ".join(f"EXCLUDED.{name}" for name in ("requests", "estimated", *FIGURES))
+# Returns how many sums the day's rows make. Writes those that moved: of many keys, few ask in a minute.
 ROLL_UP = f"""
-INSERT INTO metering_day (id, day, scope_id, institution, use_id, key_id, model, endpoint, data_class, outcome, tier,
-                          requests, estimated, {", ".join(FIGURES)})
-SELECT gen_random_uuid(), %(day)s, scope_id, left(institution, 8), use_id, key_id, left(model, 200), left(endpoint, 64),
-       data_class, left(outcome, 32), left(coalesce(tier, ''), 16), count(*), count(*) FILTER (WHERE estimated), {_SUMS}
-  FROM metering_usage
- WHERE opened_at >= %(start)s AND opened_at < %(end)s
- GROUP BY scope_id, left(institution, 8), use_id, key_id, left(model, 200), left(endpoint, 64), data_class,
-          left(outcome, 32), left(coalesce(tier, ''), 16)
+WITH sums AS MATERIALIZED (
+  SELECT scope_id, left(institution, 8) AS institution, use_id, key_id, left(model, 200) AS model,
+         left(endpoint, 64) AS endpoint, data_class, left(outcome, 32) AS outcome, left(coalesce(tier, ''), 16) AS tier,
+         count(*) AS requests, count(*) FILTER (WHERE estimated) AS estimated, {_SUMS}
+    FROM metering_usage
+   WHERE opened_at >= %(start)s AND opened_at < %(end)s
+   GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+), put AS (
+  INSERT INTO metering_day AS known (id, day, scope_id, institution, use_id, key_id, model, endpoint, data_class,
+                                     outcome, tier, requests, estimated, {", ".join(FIGURES)})
+  SELECT gen_random_uuid(), %(day)s, sums.* FROM sums
+  ON CONFLICT ON CONSTRAINT one_sum_per_day_and_what_it_sums DO UPDATE SET {_MOVED}
+   WHERE ({_OLD}) IS DISTINCT FROM ({_NEW})
+)
+SELECT count(*) FROM sums
 """  # noqa: S608 - our own column names
+HELD = "SELECT count(*) FROM metering_day WHERE day = %(day)s"
 SERVED = """
 INSERT INTO metering_served (id, day, endpoint, model, requests, answered, refused, throttled, failed, told, estimated,
                              tokens_in, tokens_out, metered_tokens_out, energy_uwh, energy_low_uwh, energy_high_uwh)
@@ -80,7 +93,7 @@ LATENCIES = tuple(
     LATENCY.format(kind=kind, figure=figure, condition=condition, width=BUCKET)
     for kind, figure, condition in FIGURES_TIMED
 )
-OF_DAY = ("metering_day", "metering_served", "metering_latency")
+OF_DAY = ("metering_served", "metering_latency")
 LAST_USED = """
 SELECT key_id, max(opened_at) FROM metering_usage
  WHERE opened_at >= %(start)s AND opened_at < %(end)s AND key_id IS NOT NULL GROUP BY key_id
@@ -88,10 +101,10 @@ SELECT key_id, max(opened_at) FROM metering_usage
 
 
 def roll_up() -> list[date]:
-    """Make the sums of every touched day anew, and say when keys were last used. Idempotent; returns the days.
+    """The sums of every touched day, and when keys were last used. Idempotent; returns the days.
 
-    Reads each touched day whole: about a second a million requests, once a minute. Incremental sums would be
-    cheaper and could drift; a day's figures are always those of its rows.
+    Reads each touched day whole, once a minute, and writes the sums that moved. Incremental sums would be cheaper and
+    could drift; a day's figures are always those of its rows. docs/reference/performance.md says what it costs.
     """
     _need_system("roll-up")
     with connections[SYSTEM].cursor() as cursor:
@@ -104,13 +117,23 @@ def roll_up() -> list[date]:
             bounds = {"day": day, "start": period.start, "end": period.end}
             for table in OF_DAY:
                 cursor.execute(f"DELETE FROM {table} WHERE day = %(day)s", bounds)  # noqa: S608 - our own names
-            for statement in (ROLL_UP, SERVED, *LATENCIES):
+            _sum_up(cursor, bounds)
+            for statement in (SERVED, *LATENCIES):
                 cursor.execute(statement, bounds)
             cursor.execute(LAST_USED, bounds)
             for key_id, at in cursor.fetchall():
                 last_used[key_id] = max(at, last_used.get(key_id, at))
     touch_keys(last_used=last_used)
     return days
+
+
+def _sum_up(cursor: CursorWrapper, bounds: Mapping[str, date | datetime | None]) -> None:
+    cursor.execute(ROLL_UP, bounds)
+    wanted = cursor.fetchone()
+    cursor.execute(HELD, bounds)
+    if cursor.fetchone() != wanted:  # a sum whose rows are gone: the day is made anew
+        cursor.execute("DELETE FROM metering_day WHERE day = %(day)s", bounds)
+        cursor.execute(ROLL_UP, bounds)
 
 
 def make_partitions(*, at: datetime) -> int:

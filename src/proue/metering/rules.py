@@ -185,6 +185,15 @@ def limits_of(given: Mapping[str, object]) -> dict[str, int]:
     return limits
 
 
+ROLL_UP_EACH_S = 60.0
+ROLL_UP_SHARE = 10  # of a worker's time, at most one part in so many
+
+
+def rest_after(seconds: float) -> float:
+    """How long the roll-up leaves the database to others once it took so long. A small one runs each minute."""
+    return (ROLL_UP_SHARE - 1) * seconds if seconds * ROLL_UP_SHARE > ROLL_UP_EACH_S else 0.0
+
+
 def first_of_month(day: date) -> date:
     return day.replace(day=1)
 
