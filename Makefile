@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 UV_COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" -q
 
-.PHONY: help setup setup-dev run test check bench lock messages clean
+.PHONY: help setup setup-dev run test check bench bench-national lock messages clean
 
 help:
 	@echo "make setup   .venv with the pinned libraries that Proue needs to run"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    set-up, then the whole test suite"
 	@echo "make check   format, lint, types, import contracts, translations, fast tests"
 	@echo "make bench   benchmarks; prints tables"
+	@echo "make bench-national   the same at the size of a country: half an hour and 10 GB of disk"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +48,9 @@ check: setup-dev
 
 bench: setup-dev
 	$(BIN)/python -m bench
+
+bench-national: setup-dev
+	$(BIN)/python -m bench.national
 
 # Writes the locks anew; needs uv on the path. Never records where a package came from.
 lock:

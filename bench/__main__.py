@@ -20,7 +20,6 @@ from bench.clients import Load, Streams
 from bench.world import Running
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "performance.md"
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 NEEDED = {"wrk": "wrk", "nginx": "nginx", "taskset": "util-linux"}
 ROUNDS = 3  # of which the median is kept: the neighbours of a shared machine come and go
 BAR_RATIO, BAR_P50_MS, BAR_READY_S, BAR_RSS_MB = 0.15, 3.0, 2.0, 150.0
@@ -153,9 +152,10 @@ def report(seconds: int) -> tuple[str, bool]:
     return "\n".join(text), all(ok for *_, ok in bars)
 
 
-def write(text: str) -> None:
+def write(text: str, mark: str = "bench") -> None:
     page = PAGE.read_text(encoding="utf-8")
-    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    begin, finish = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    start, end = page.index(begin) + len(begin), page.index(finish)
     PAGE.write_text(f"{page[:start]}\n{text}\n{page[end:]}", encoding="utf-8")
 
 
