@@ -79,9 +79,23 @@ def test_the_visit_in_order(browser, proue_up):
         play(one, "Tout renouveler", 2)
         ask(one, "Servie par estuaire-nantes.")
 
-        one.go("/preuves/PV-AC-2026-01-2026-09/")
+        for code, fate in (("BC-016", "servi"), (NEED, "au contrat"), ("BC-061", "refusé")):
+            one.go("/visite/")
+            one.page.get_by_role("listitem").filter(has_text=f"{code}\xa0:").get_by_role("link").click()
+            expect(one.page.locator("main .badge").first).to_contain_text(fate)
+            expect(one.page.locator(".spine [aria-current=step]")).to_have_count(1)
+
+        one.go("/visite/")
+        one.page.get_by_role("link", name="Ouvrir le constat").click()
         expect(one.page.locator("main")).to_contain_text("CK-EX-SLA-002-a")
+        expect(one.page.locator("main .badge.broken").first).to_contain_text("non conforme")
+        expect(one.page.locator(".spine [aria-current=step]")).to_have_count(1)
         one.shoot("visit-statement")
+
+        one.go("/visite/")
+        one.page.get_by_role("link", name="Le jardin partagé du campus").click()
+        expect(one.page.locator("main")).to_contain_text("retiré")
+        one.shoot("visit-withdrawn")
 
         one.go("/visite/")
         one.page.get_by_role("link", name="Ouvrir le registre").click()

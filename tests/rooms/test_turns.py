@@ -81,6 +81,14 @@ def waiting():
         return cursor.fetchall()
 
 
+def pending():
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM procrastinate_jobs WHERE task_name = %s AND status IN ('todo', 'doing')", [actions.TASK]
+        )
+        return cursor.fetchall()
+
+
 def gate():
     with scopes([]):
         target = next(one for one in queries.routes()["grand"] if one.endpoint == "lyon")
@@ -107,6 +115,17 @@ def await_until(holds, deadline):
         assert utc_now() < deadline, "too late"
         time.sleep(0.05)
     return utc_now()
+
+
+def test_a_turn_that_waits_for_its_day_holds_up_no_change(world, worker):
+    """procrastinate runs the jobs of one lock in their order, those of a later day included."""
+    audited(world, utc_now() + timedelta(days=20))
+    publish()
+    await_until(lambda: not pending(), utc_now() + 2 * WITHIN)
+    assert len(waiting()) == 1
+    assert gate().closed_by
+    audited(world, utc_now() - timedelta(days=1))
+    await_until(lambda: not gate().closed_by, utc_now() + WITHIN)
 
 
 def test_one_job_waits_for_the_plan_as_it_stands(world):

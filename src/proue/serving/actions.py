@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CHANNEL = "proue_snapshot"
 TASK = "serving.publish"
-TURN = "serving.publish_at_turn"
+TURN = "serving.publish_at_turn"  # its own lock too: a job that waits for its day holds up those after it
 # A key that expired lately is told so; one that expired long ago is like one that never was.
 EXPIRED_KEPT = timedelta(days=30)
 INSTITUTIONS_AT_ONCE = 5
@@ -160,7 +160,7 @@ def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None) -> 
         offered, next_turn = _routes(at)
         put(ROUTES, offered)
         # A gateway closes a gate by itself on its day; one that opens later opens because we publish at that instant.
-        defer_only_at(TURN, next_turn, lock=TASK)
+        defer_only_at(TURN, next_turn, lock=TURN)
     for parts in _grants(at, uais):
         for name, part in parts.items():
             put(name, part)

@@ -12,7 +12,7 @@ def publish(**_: object) -> None:
         actions.publish_if_changed(at=utc_now())
 
 
-@app.task(name=actions.TURN, lock=actions.TASK)
+@app.task(name=actions.TURN, lock=actions.TURN)
 def publish_at_turn(**_: object) -> None:
     """A gate turns now though nobody declared anything: the publication before deferred this job for this instant."""
     with system("snapshot"):

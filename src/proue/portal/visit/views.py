@@ -9,10 +9,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from proue.assurance.queries.statements import findings, statements
+from proue.assurance.rules import StatementState
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import closed_by
 from proue.kernel.refusal import NotFound
+from proue.kernel.verdict import Verdict
 from proue.knowledge.access import document_for
 from proue.portal.assistant import answer, gateway
 from proue.portal.figures import language
@@ -93,12 +96,22 @@ def _context(request: ActorRequest) -> dict[str, Any]:
         "open_ways": sum(way["open"] for way in ways),
         "needs": NEEDS,
         "documents": _documents(request),
+        "deviation": _deviation(),
         "withdrawn_question": WITHDRAWN_QUESTION,
         "following": min(int(left), FOLLOWED)
         if (left := request.GET.get("suivre", "")).isascii() and left.isdigit()
         else 0,
         "note": _("La passerelle suit un changement en moins de cinq secondes."),
     }
+
+
+def _deviation() -> dict[str, str] | None:
+    """The last opened statement that says of one of its checks that it was not kept."""
+    for statement in statements(state=StatementState.OPENED):
+        missed = [one for one in findings(statement) if one.verdict == Verdict.NON_CONFORMING]
+        if missed:
+            return {"statement": statement.code, "check": missed[0].check_row.code}
+    return None
 
 
 def _documents(request: ActorRequest) -> list[dict[str, Any]]:
