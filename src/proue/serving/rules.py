@@ -63,6 +63,8 @@ class UseLike(Protocol):
     def models(self) -> Sequence[str]: ...
     @property
     def assistant(self) -> bool: ...
+    @property
+    def shield(self) -> str: ...
 
 
 class PlacedUse(UseLike, Protocol):
@@ -182,6 +184,7 @@ def _grant(
         expires_at=expires_at,
         person=person,
         purpose=use.purpose,
+        shield=use.shield,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2  # 2: grants carry the use's shield; an older gateway would let everything pass
 READABLE = (WIRE_VERSION, WIRE_VERSION - 1)
 
 # msgspec lets Python's own errors through for a string that is not UTF-8, and for nesting past the stack.
