@@ -120,7 +120,7 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "shield.cannot_look": Sentence(
         403,
-        "Cet usage protège les données personnelles, et tout ce que contient cette requête ne peut pas être relu (image, "
+        "Cet usage protège les données personnelles, et cette requête ne peut pas être relue en entier (image, "
         "son, fichier, jetons, ou plus de {limit} Ko) : rien n’a été transmis.",
         "This use protects personal data, and not everything in this request can be looked into (image, sound, file, "
         "tokens, or more than {limit} kB): nothing was sent.",
