@@ -1,4 +1,4 @@
-"""The shield in a real gateway: what reaches the engine, what comes back, what is counted, and what is written nowhere."""
+"""The shield in a real gateway: what reaches the engine, what comes back, what is counted, what is written nowhere."""
 
 import json
 import shutil
@@ -76,11 +76,11 @@ def ask(gateway: Gateway, mode: str, model: str = "loin", text: object = TEXT, *
 
 
 def echo(text: str) -> bytes:
-    message = {"role": "assistant", "content": text, "tool_calls": [
-        {"id": "t", "type": "function", "function": {"name": "f", "arguments": json.dumps({"to": "[EMAIL-1]"})}}]}  # fmt: skip
+    call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": json.dumps({"to": "[EMAIL-1]"})}}
+    message = {"role": "assistant", "content": text, "tool_calls": [call]}
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-    return answer(json.dumps({"id": "c", "object": "chat.completion", "choices": [
-        {"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode())  # fmt: skip
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return answer(json.dumps({"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage}).encode())
 
 
 def test_masked_on_the_way_out_and_given_back(shielding, engine):
@@ -111,8 +111,8 @@ def test_given_back_in_a_stream_at_every_cut(shielding, engine, size):
 
 def test_given_back_in_the_arguments_of_a_streamed_call(shielding, engine):
     text = json.dumps({"to": "[EMAIL-1]", "tel": "[PHONE-1]"})
-    calls = [event({"id": "c1", "choices": [{"index": 0, "delta": {
-        "tool_calls": [{"index": 0, "function": {"arguments": text[place : place + 3]}}]}}]}) for place in range(0, len(text), 3)]  # fmt: skip
+    pieces = [{"index": 0, "function": {"arguments": text[place : place + 3]}} for place in range(0, len(text), 3)]
+    calls = [event({"id": "c1", "choices": [{"index": 0, "delta": {"tool_calls": [one]}}]}) for one in pieces]
     engine.behave = streams(ROLE, *calls, STOP, USAGE, DONE)
     said = events(ask(shielding, "mask", stream=True).body)
     grown = [choice["delta"] for one in said[:-1] for choice in one["choices"]]

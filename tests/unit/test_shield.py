@@ -41,17 +41,19 @@ def test_the_same_value_has_the_same_pseudonym():
     assert one.restore(text.encode()).decode() == SAID
 
 
+LINES = f"{MAIL}\n{PHONE}\n{NIR}"
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": LINES})}}
+
+
 @pytest.mark.parametrize(
     "body",
     [
         chat(SAID),
         chat([{"type": "text", "text": SAID}]),
         {"messages": [{"role": "system", "content": SAID}]},
-        {"messages": [{"role": "tool", "tool_call_id": "c", "content": json.dumps({"mail": MAIL, "tel": PHONE, "nir": NIR})}]},
-        {"messages": [{"role": "assistant", "tool_calls": [
-            {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": f"\n{PHONE}\n{NIR}\n{MAIL}"})}}
-        ]}]},
-        {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": SAID}]}]}]},
+        {"messages": [{"role": "tool", "tool_call_id": "c", "content": json.dumps({"a": MAIL, "b": PHONE, "c": NIR})}]},
+        {"messages": [{"role": "assistant", "tool_calls": [CALL]}]},
+        chat([{"type": "tool_result", "content": [{"type": "text", "text": SAID}]}]),
         {"system": [{"type": "text", "text": SAID}], "messages": []},
         {"prompt": SAID},
         {"prompt": ["un", SAID]},
@@ -63,7 +65,7 @@ def test_the_same_value_has_the_same_pseudonym():
         {"messages": [], "field_of_tomorrow": {"deep": [[SAID]]}},
         {"messages": [], "user": MAIL, "metadata": {PHONE: NIR}},
         {"messages": [], "tools": [{"function": {"name": "f", "description": SAID}}]},
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": json.dumps(json.dumps(f"{MAIL}\n{PHONE}\n{NIR}"))}]}]},
+        chat(json.dumps(json.dumps(LINES))),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("ascii_only", [True, False])
@@ -126,7 +128,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://exemple.fr/i.png"}}
         chat([{"type": "of_tomorrow", "x": "y"}]),
         chat([{"image": "https://exemple.fr/i.png"}]),
         {"messages": [{"role": "user", "content": "vois", "images": ["AAAA"]}]},
-        {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image", "source": {}}]}]}]},
+        chat([{"type": "tool_result", "content": [{"type": "image", "source": {}}]}]),
         {"input": [1, 2, 3]},
         {"input": [[1, 2, 3]]},
         {"prompt": [1, 2]},

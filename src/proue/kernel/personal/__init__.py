@@ -68,7 +68,14 @@ IBAN = re.compile(
 RIB = re.compile(rf"\d{{5}}{SEP}\d{{5}}{SEP}[0-9A-Za-z]{{11}}{SEP}\d\d{END}", re.ASCII)
 SIRET = re.compile(rf"\d{{3}}{SEP}\d{{3}}{SEP}\d{{3}}{SEP}\d(?:{SEP}\d){{4}}{END}", re.ASCII)
 SIREN = re.compile(rf"\d{{3}}{SEP}\d{{3}}{SEP}\d{{3}}{END}", re.ASCII)
-PHONE = re.compile(rf"0[1-79]([ .\-\u00a0\u2009\u202f\u2011]?)\d\d(?:\1\d\d){{3}}{END}(?!\1\d\d(?!\d))", re.ASCII)
+SPACE, HYPHEN = "[ \u00a0\u2009\u202f]", "[-\u2011]"
+PAIR = f"(?:{SPACE}|{HYPHEN}|\\.)"
+# Five pairs in one hand; in a longer list of pairs there is no number, unless the next one follows.
+PHONE = re.compile(
+    rf"0[1-79](?:\d{{8}}|(?:{SPACE}\d\d){{4}}|(?:\.\d\d){{4}}|(?:{HYPHEN}\d\d){{4}}){END}"
+    rf"(?:(?={PAIR}0[1-79](?:{PAIR}\d\d){{4}}(?!\d))|(?!{PAIR}\d\d(?!\d)))",
+    re.ASCII,
+)
 ABROAD = re.compile(
     rf"(?:0033|33){SEP}{SEP}0?{SEP}{SEP}[1-79](?:[ .\-\u00a0\u2009\u202f\u2011]?\d\d){{4}}{END}"
     rf"|(?:262|508|590|594|596|687|689){SEP}\d(?:{SEP}\d){{5,8}}{END}",
