@@ -340,6 +340,29 @@ def test_without_script_the_gateway_is_asked_from_here(site, settings):
 
 
 @pytest.mark.parametrize(
+    ("masked", "words"),
+    [
+        ("EMAIL=1", "1 élément masqué avant l’envoi, rétabli ici : adresse électronique × 1."),
+        ("EMAIL=1,PHONE=2", "3 éléments masqués avant l’envoi, rétablis ici : adresse électronique × 1, téléphone × 2."),
+        ("", None),
+        ("<b>", None),
+    ],
+)  # fmt: skip
+def test_what_the_shield_masked_is_said_in_one_sentence(site, settings, masked, words):
+    gateway = FakeNetwork.start(200, {"choices": [{"message": {"content": "Voici."}}]})
+    gateway.masked = masked
+    settings.GATEWAY_URL = gateway.url
+    try:
+        answer = site.client().post(
+            reverse("assistant"), {"question": "?", "data_class": "0", "model": "proue-citations"}
+        )
+    finally:
+        gateway.stop()
+    thread = answer.content.decode().partition('id="thread"')[2].partition("<template")[0]
+    assert (words in thread) if words else ("masked" not in thread)
+
+
+@pytest.mark.parametrize(
     ("status", "body", "words"),
     [
         (403, {"error": {"message": "Rien n’a été transmis <b>."}}, "Rien n’a été transmis &lt;b&gt;."),
@@ -403,6 +426,7 @@ class FakeNetwork(ThreadingHTTPServer):
 
     requests: list
     answer: tuple
+    masked = ""
 
     @classmethod
     def start(cls, status, body) -> "FakeNetwork":
@@ -430,6 +454,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("Location", "/elsewhere")
         self.send_header("x-proue-endpoint", "proue-extractif")
+        self.send_header("x-proue-shield", self.server.masked)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)

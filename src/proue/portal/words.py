@@ -42,13 +42,13 @@ SHIELDS: Mapping[str, Promise] = {
     "cleared-only": gettext_lazy("transmises aux seules machines habilitées, sinon la demande est refusée"),
 }
 # What the shield finds, as kernel.personal names it.
-PERSONAL: Mapping[str, Promise] = {
+PERSONAL: Mapping[str, Promise | str] = {
     "NIR": gettext_lazy("numéro de sécurité sociale"),
     "INE": gettext_lazy("identifiant national étudiant"),
-    "IBAN": gettext_lazy("IBAN"),
-    "RIB": gettext_lazy("RIB"),
-    "SIRET": gettext_lazy("SIRET"),
-    "SIREN": gettext_lazy("SIREN"),
+    "IBAN": "IBAN",
+    "RIB": "RIB",
+    "SIRET": "SIRET",
+    "SIREN": "SIREN",
     "EMAIL": gettext_lazy("adresse électronique"),
     "PHONE": gettext_lazy("téléphone"),
     "PLATE": gettext_lazy("plaque d’immatriculation"),

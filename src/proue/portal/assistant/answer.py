@@ -56,11 +56,16 @@ def masked(header: str) -> str:
     if not total:
         return ""
     what = ", ".join(f"{PERSONAL.get(kind, kind)} × {count}" for kind, count in counts.items())
+    return masked_words(total).format(n=total, what=what)
+
+
+def masked_words(total: int) -> str:
+    """With {n} and {what} to fill in."""
     return ngettext(
         "{n} élément masqué avant l’envoi, rétabli ici : {what}.",
         "{n} éléments masqués avant l’envoi, rétablis ici : {what}.",
         total,
-    ).format(n=total, what=what)
+    )
 
 
 def without_sources(text: str, *, listed: bool) -> str:

@@ -99,6 +99,7 @@ def _choices(known: routes.Routes, grants: routes.Grants, classes: list[DataClas
             "writers": [name for name, targets in known.items() if any(one.generative for one in targets)],
             "order": [one.code for one in DataClass],
             "public": grants.public is not None,
+            "masked": {"one": answer.masked_words(1), "many": answer.masked_words(2)},
             "personal": {kind: str(said) for kind, said in PERSONAL.items()},
         },
     }

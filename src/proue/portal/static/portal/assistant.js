@@ -251,7 +251,7 @@ function maskedSaid(header) {
   const found = [...header.matchAll(/([A-Z]+)=(\d+)/g)];
   const total = found.reduce((sum, one) => sum + Number(one[2]), 0);
   const what = found.map(([, kind, count]) => `${data.personal[kind] || kind} × ${count}`).join(", ");
-  const words = total > 1 ? say.maskedmany : say.masked;
+  const words = total > 1 ? data.masked.many : data.masked.one;
   return total ? words.replace("{n}", total).replace("{what}", what) : "";
 }
 
