@@ -62,6 +62,7 @@ def test_a_key_is_shown_once_and_never_again(site):
     html = made.content.decode()
     secret = re.search(r'id="secret">(sk-proue-[\w-]{43})<', html)
     assert secret
+    assert "transmises telles quelles" in html, "what its use's shield does"
     for words in ("curl", "from openai import OpenAI", 'import OpenAI from "openai"', "proue-citations"):
         assert words in html
     listed = client.get(reverse("keys")).content.decode()
@@ -343,7 +344,7 @@ def test_without_script_the_gateway_is_asked_from_here(site, settings):
     ("masked", "words"),
     [
         ("EMAIL=1", "1 élément masqué avant l’envoi, rétabli ici : adresse électronique × 1."),
-        ("EMAIL=1,PHONE=2", "3 éléments masqués avant l’envoi, rétablis ici : adresse électronique × 1, téléphone × 2."),
+        ("EMAIL=1,PHONE=2", "3 éléments masqués avant l’envoi, rétablis ici : adresse électronique × 1, téléphone × 2"),
         ("", None),
         ("<b>", None),
     ],
@@ -486,7 +487,7 @@ def test_a_member_may_ask_what_is_nobody_s_secret_as_a_visitor_would(site, setti
 
 def test_the_question_before_goes_along_when_it_is_no_more_delicate(site, settings, monkeypatch):
     asked = []
-    monkeypatch.setattr(asking, "ask", lambda **given: asked.append(given) or ({"choices": []}, "e"))
+    monkeypatch.setattr(asking, "ask", lambda **given: asked.append(given) or ({"choices": []}, "e", ""))
     form = {"question": "et en master ?", "data_class": "1", "model": "proue-citations", "before": "Quels droits ?"}
     for declared, sent in (("0", "Quels droits ?"), ("1", "Quels droits ?"), ("3", ""), ("x", "")):
         site.client("student").post(reverse("assistant"), {**form, "before_class": declared})
