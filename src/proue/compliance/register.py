@@ -37,7 +37,7 @@ DATA = {
 COUNTED = "compte de la personne ; compteurs d’usage sous pseudonyme, sans contenu"
 SHIELDS = {
     Shield.ALLOW: "aucun masquage demandé",
-    Shield.MASK: "identifiants personnels trouvés masqués avant une machine non habilitée",
+    Shield.MASK: "masquage des identifiants personnels trouvés, avant une machine non habilitée",
     Shield.BLOCK: "demande refusée quand un identifiant personnel partirait vers une machine non habilitée",
     Shield.CLEARED_ONLY: "demande qui porte un identifiant personnel gardée sur des machines habilitées",
 }

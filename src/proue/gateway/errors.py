@@ -114,14 +114,14 @@ SENTENCES: dict[str, Sentence] = {
     "shield.personal_data": Sentence(
         403,
         "Cette requête contient des données personnelles ({what}), que cet usage ne laisse pas partir vers une machine "
-        "qui n’est pas habilitée à en recevoir : rien n’a été transmis.",
+        "qui n’est pas habilitée à en recevoir : rien n’a été transmis.",
         "This request contains personal data ({what}), which this use does not let go to a machine that is not cleared "
         "for it: nothing was sent.",
     ),
     "shield.cannot_look": Sentence(
         403,
         "Cet usage protège les données personnelles, et cette requête ne peut pas être relue en entier (image, "
-        "son, fichier, jetons, ou plus de {limit} Ko) : rien n’a été transmis.",
+        "son, fichier, jetons, ou plus de {limit} Ko) : rien n’a été transmis.",
         "This use protects personal data, and not everything in this request can be looked into (image, sound, file, "
         "tokens, or more than {limit} kB): nothing was sent.",
     ),
