@@ -12,7 +12,7 @@ CREATE TABLE metering_usage_staging (
   energy_uwh int8, energy_low_uwh int8, energy_high_uwh int8,
   ghg_marginal_ug int8, ghg_marginal_low_ug int8, ghg_marginal_high_ug int8,
   ghg_full_ug int8, ghg_full_low_ug int8, ghg_full_high_ug int8,
-  water_ul int8, water_low_ul int8, water_high_ul int8, tier text, method text
+  water_ul int8, water_low_ul int8, water_high_ul int8, tier text, method text, shielded jsonb
 );
 CREATE TABLE metering_usage (LIKE metering_usage_staging, PRIMARY KEY (id));
 -- How often each record was offered: the tests tell "arrived once" from "sent once".

@@ -63,6 +63,7 @@ def test_a_key_is_shown_once_and_never_again(site):
     html = made.content.decode()
     secret = re.search(r'id="secret">(sk-proue-[\w-]{43})<', html)
     assert secret
+    assert "transmises telles quelles" in html, "what its use's shield does"
     for words in ("curl", "from openai import OpenAI", 'import OpenAI from "openai"', "proue-citations"):
         assert words in html
     listed = client.get(reverse("keys")).content.decode()
@@ -350,6 +351,29 @@ def test_without_script_the_gateway_is_asked_from_here(site, settings):
 
 
 @pytest.mark.parametrize(
+    ("masked", "words"),
+    [
+        ("EMAIL=1", "1 élément masqué avant l’envoi, rétabli ici : adresse électronique × 1."),
+        ("EMAIL=1,PHONE=2", "3 éléments masqués avant l’envoi, rétablis ici : adresse électronique × 1, téléphone × 2"),
+        ("", None),
+        ("<b>", None),
+    ],
+)  # fmt: skip
+def test_what_the_shield_masked_is_said_in_one_sentence(site, settings, masked, words):
+    gateway = FakeNetwork.start(200, {"choices": [{"message": {"content": "Voici."}}]})
+    gateway.masked = masked
+    settings.GATEWAY_URL = gateway.url
+    try:
+        answer = site.client().post(
+            reverse("assistant"), {"question": "?", "data_class": "0", "model": "proue-citations"}
+        )
+    finally:
+        gateway.stop()
+    thread = answer.content.decode().partition('id="thread"')[2].partition("<template")[0]
+    assert (words in thread) if words else ("masked" not in thread)
+
+
+@pytest.mark.parametrize(
     ("status", "body", "words"),
     [
         (403, {"error": {"message": "Rien n’a été transmis <b>."}}, "Rien n’a été transmis &lt;b&gt;."),
@@ -413,6 +437,7 @@ class FakeNetwork(ThreadingHTTPServer):
 
     requests: list
     answer: tuple
+    masked = ""
 
     @classmethod
     def start(cls, status, body) -> "FakeNetwork":
@@ -440,6 +465,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("Location", "/elsewhere")
         self.send_header("x-proue-endpoint", "proue-extractif")
+        self.send_header("x-proue-shield", self.server.masked)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
@@ -471,7 +497,7 @@ def test_a_member_may_ask_what_is_nobody_s_secret_as_a_visitor_would(site, setti
 
 def test_the_question_before_goes_along_when_it_is_no_more_delicate(site, settings, monkeypatch):
     asked = []
-    monkeypatch.setattr(asking, "ask", lambda **given: asked.append(given) or ({"choices": []}, "e"))
+    monkeypatch.setattr(asking, "ask", lambda **given: asked.append(given) or ({"choices": []}, "e", ""))
     form = {"question": "et en master ?", "data_class": "1", "model": "proue-citations", "before": "Quels droits ?"}
     for declared, sent in (("0", "Quels droits ?"), ("1", "Quels droits ?"), ("3", ""), ("x", "")):
         site.client("student").post(reverse("assistant"), {**form, "before_class": declared})

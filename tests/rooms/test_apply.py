@@ -172,14 +172,6 @@ def test_a_short_chosen_key_is_accepted_and_said(files, now, monkeypatch):
     assert "courte" in str(run(files(INTERFACE), now=now))
 
 
-@pytest.mark.parametrize(
-    ("shield", "said"), [("allow", False), ("mask", True), ("block", True), ("cleared-only", True)]
-)
-def test_a_shield_that_does_not_act_yet_is_said(files, now, shield, said):
-    report = str(run(files(INTERFACE.replace("shield: mask", f"shield: {shield}")), now=now))
-    assert (f"({shield})" in report and "tout passe tel quel" in report) == said
-
-
 def test_a_revoked_key_does_not_come_back(files, now):
     path = files(INTERFACE)
     run(path, now=now)

@@ -17,7 +17,7 @@ from proue.institutions import queries as institutions
 from proue.institutions.access import Actor, Job, actor_of
 from proue.institutions.rules import Right, Status
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Admit, Refuse, decide
+from proue.kernel.policy import Admit, Refuse, Shield, decide, may_receive
 from proue.kernel.refusal import NotFound
 from proue.knowledge import access as texts_access
 from proue.knowledge import queries as texts
@@ -118,6 +118,19 @@ def test_a_foreign_machine_that_was_declared_for_personal_data_receives_none(sto
     closed = {gate.data_class for gate in target.gates if gate.closed_by}
     assert DataClass.PERSONAL in closed
     assert target.clearance == DataClass.PERSONAL
+
+
+def test_the_use_that_masks_has_a_machine_that_may_receive_no_personal_data(story):
+    with scopes([]):
+        snapshot = published()
+    grant = snapshot.grants[key_digest(market.SHIELD_KEY)]
+    admitted = decide(
+        snapshot.routes, grant, model=market.FOREIGN_MODEL, operation="chat", asked_class=None, max_tokens=1,
+        now=AT.timestamp(),
+    )  # fmt: skip
+    assert grant.shield == Shield.MASK
+    assert isinstance(admitted, Admit)
+    assert not may_receive(admitted.target, DataClass.PERSONAL, AT.timestamp())
 
 
 def test_each_decision_leads_back_to_a_need_and_each_need_to_its_decisions(story):

@@ -23,7 +23,7 @@ from proue.institutions.access import Job
 from proue.institutions.models import Person
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Admit, Operation, decide
+from proue.kernel.policy import Admit, Operation, Shield, decide
 from proue.serving import actions, queries, rules, tasks
 from proue.serving.models import Change, Gateway, SnapshotPart
 from proue.store.access import scopes, system
@@ -565,6 +565,13 @@ def test_no_sequence_of_declarations_sends_a_class_above_a_clearance(world, now,
                     assert answer.data_class >= max(grant.data_class, asked or 0)
                     assert answer.data_class <= declared.get(answer.target.endpoint, answer.target.clearance)
     assert admitted, "a test that admits nothing proves nothing"
+
+
+@pytest.mark.parametrize("shield", list(Shield))
+def test_a_grant_says_the_shield_of_its_use(world, now, shield):
+    with system("demo"):
+        use = world.declare_use("c", assistant=True, shield=shield)
+    assert rules.grants("0999901A", [use], lambda _: [], lambda _: []).uses["c"].shield == shield
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_order(world, now):

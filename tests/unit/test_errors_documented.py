@@ -12,7 +12,8 @@ HEAD = """# Errors of the gateway
 
 Every error under `/v1` has the shape of OpenAI's: `{"error": {"message", "type", "code", "param"}}`. `code` is stable.
 `policy.gate_closed` adds `clauses`, each with its `clause`, `requirement`, `check`, `need`, `commitment`, `verdict` and
-`reason`; the header `x-proue-route-reason` names them too.
+`reason`; the header `x-proue-route-reason` names them too. `shield.personal_data` adds `found`, the number of different
+values of each kind, and never a value.
 The message is French, or English when `Accept-Language` prefers it. `x-should-retry: false` marks a definitive
 refusal; what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream,
 without `[DONE]`.

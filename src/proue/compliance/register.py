@@ -14,12 +14,11 @@ from proue.assurance.dictionary import REFERENCES
 from proue.institutions.queries import roles_of
 from proue.institutions.rules import Role
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import closed_by
+from proue.kernel.policy import Shield, closed_by
 from proue.papers.tree import Paper, Paragraph, Section, Table
 from proue.serving import queries as serving
 from proue.specification.documents import day_words
 from proue.supply import queries as supply
-from proue.supply.rules import Shield
 from proue.wire.snapshot import Target
 
 ANY = "*"
@@ -38,9 +37,9 @@ DATA = {
 COUNTED = "compte de la personne ; compteurs d’usage sous pseudonyme, sans contenu"
 SHIELDS = {
     Shield.ALLOW: "aucun masquage demandé",
-    Shield.MASK: "masquage des données personnelles demandé",
-    Shield.BLOCK: "refus des données personnelles demandé",
-    Shield.CLEARED_ONLY: "machines habilitées seulement",
+    Shield.MASK: "masquage des identifiants personnels trouvés, avant une machine non habilitée",
+    Shield.BLOCK: "demande refusée quand un identifiant personnel partirait vers une machine non habilitée",
+    Shield.CLEARED_ONLY: "demande qui porte un identifiant personnel gardée sur des machines habilitées",
 }
 MEASURES = (
     "Chaque demande porte une classe de données et ne part que vers une machine habilitée dont les contrôles "

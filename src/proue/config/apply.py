@@ -21,6 +21,7 @@ from proue.institutions import actions as institutions
 from proue.institutions.access import Actor, Job, institution_for
 from proue.institutions.queries import person_by_email
 from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Shield
 from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
@@ -40,10 +41,6 @@ ADDED, CHANGED, SAME = "+", "~", "="
 BUDGETS_LATER = "Les budgets sont enregistrés ; leur application par la passerelle viendra avec une version ultérieure."
 SHORT_KEY = "La clé « {name} » est courte : à moins de 32 caractères après « sk-proue- », elle se devine plus vite."
 OLDER_KEY = "L’ancienne clé « {name} » reste valable : révoquez-la quand plus personne ne s’en sert."
-SHIELD_LATER = (
-    "Le bouclier de « {use} » ({shield}) est enregistré ; masquer ou bloquer les données personnelles viendra "
-    "avec une version ultérieure : d’ici là, tout passe tel quel."
-)
 NO_GATEWAY = "Aucune passerelle n’est en vie ; la prochaine lira ces déclarations à son démarrage."
 
 
@@ -259,15 +256,13 @@ class _Work:
             purpose=given["purpose"],
             data_class=given["data_class"],
             ai_act=given.get("ai_act", rules.AiAct.MINIMAL.value),
-            shield=given.get("shield", rules.Shield.ALLOW.value),
+            shield=given.get("shield", Shield.ALLOW.value),
             models=given.get("models", ["*"]),
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),
             at=self.at,
         )
         self._compare("use", row.code, before, row, moved)
-        if row.shield != rules.Shield.ALLOW:
-            self.report.notes.append(SHIELD_LATER.format(use=row.code, shield=row.shield))
 
     def _key(self, entry: Entry) -> None:
         given = entry.values

@@ -1,5 +1,6 @@
 """The command `proue`. Django is loaded only by the commands that need it."""
 
+import io
 import json
 import os
 import sys
@@ -184,6 +185,42 @@ def person_create(email: str, name: str, uai: str | None, status: str, roles: tu
         from proue.config.people import create
 
         click.echo(create(email=email, name=name, uai=uai, status=status, roles=roles, password=password))
+
+
+@cli.group()
+def shield() -> None:
+    """Personal data."""
+
+
+@shield.command("scan")
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--json", "as_json", is_flag=True, help="A list of {kind, start, end}.")
+@click.option("--check", is_flag=True, help="Exit with 1 when something was found.")
+def shield_scan(file: str, as_json: bool, check: bool) -> None:
+    """Where FILE (UTF-8 text or JSON lines, - for standard input) holds personal data: kind, start, end.
+
+    Exits with 0 once the file was read, whatever was found (with --check: 1 when something was), and with 2 when it
+    could not be read. The values are never written.
+    """
+    from proue.config.shield import Unread, opened, scan
+
+    count = 0
+    try:
+        with opened(file) as data:
+            source = io.TextIOWrapper(data, encoding="utf-8", newline="")
+            for count, one in enumerate(scan(source, name=file), 1):
+                if as_json:
+                    line = json.dumps({"kind": one.kind, "start": one.start, "end": one.end})
+                    click.echo(f"{'[' if count == 1 else ','}{line}")
+                else:
+                    click.echo(f"{one.kind}\t{one.start}\t{one.end}")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ce n’est pas du texte UTF-8"
+        raise Unread(f"{file}\u00a0: {reason}.") from None
+    if as_json:
+        click.echo("]" if count else "[]")
+    if check and count:
+        sys.exit(1)
 
 
 @cli.group()

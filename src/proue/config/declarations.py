@@ -15,7 +15,7 @@ import yaml
 from proue.assurance.rules import Effect
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
-from proue.kernel.policy import Operation
+from proue.kernel.policy import Operation, Shield
 from proue.metering.rules import UNITS, Per, Subject
 from proue.needs.rules import (
     MAX_REASON,
@@ -29,7 +29,7 @@ from proue.needs.rules import (
 )
 from proue.procurement.rules import THRESHOLDS, Kind, PartyRole
 from proue.specification.rules import Nature, Priority, Verification
-from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, Shield, SizeClass, Standing
+from proue.supply.rules import HARDWARE_KEYS, PROVIDER_ATTRIBUTES, SITE_KEYS, AiAct, SizeClass, Standing
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 MAX_TEXT = 500

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, errors, portal
+from proue.gateway import auth, errors, portal, shield
 from proue.gateway import body as bodies
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog, Line
@@ -19,9 +19,11 @@ from proue.gateway.relay import Exchange, Means, admit
 from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
 from proue.gateway.settings import Settings
+from proue.gateway.shield import Veil
 from proue.gateway.snapshot import Source
+from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
-from proue.kernel.policy import Operation, reachable
+from proue.kernel.policy import Admit, Operation, reachable
 from proue.wire import token
 from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
 
@@ -133,9 +135,25 @@ class App:
         limits = self._settings.limits
         data = await request.body(limit=limits.body_bytes, seconds=limits.body_s)
         asked = bodies.read(data, operation)
-        admitted = admit(snapshot, grant, asked, operation, request.headers.get(b"x-proue-data-class"), frozenset())
+        wanted = request.headers.get(b"x-proue-data-class")
+        admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        veil = shield.raised(grant, asked, limit=limits.shield_bytes)
+        if veil is not None and not shield.cleared(admitted, now=time.time()):
+            if not veil.inline:
+                await asyncio.to_thread(veil.look)
+            admitted = self._settled(
+                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
+            )
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
-        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id)
+        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil)
+
+    def _settled(self, veil: Veil, admitted: Admit, again: Callable[[DataClass], Admit]) -> Admit:
+        """Raises GatewayError. What was found is counted, never written."""
+        try:
+            return shield.settle(veil, admitted, again, now=time.time())
+        except GatewayError:
+            self._means.metrics.shielded("refused", veil.counts)
+            raise
 
     def _grant(self, request: Request) -> tuple[Snapshot, Grant]:
         snapshot = self._source.current

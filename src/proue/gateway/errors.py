@@ -1,6 +1,6 @@
 """Every refusal that a client of `/v1` may meet: code → status, French, English. The shape is OpenAI's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -110,6 +110,20 @@ SENTENCES: dict[str, Sentence] = {
         403,
         "Aucune machine de ce modèle ne peut recevoir ces données pour l’instant, et rien n’a été transmis : {why}",
         "No machine that serves this model may receive this data for now, and nothing was sent: {why}",
+    ),
+    "shield.personal_data": Sentence(
+        403,
+        "Cette requête contient des données personnelles ({what}), que cet usage ne laisse pas partir vers une machine "
+        "qui n’est pas habilitée à en recevoir : rien n’a été transmis.",
+        "This request contains personal data ({what}), which this use does not let go to a machine that is not cleared "
+        "for it: nothing was sent.",
+    ),
+    "shield.cannot_look": Sentence(
+        403,
+        "Cet usage protège les données personnelles, et cette requête ne peut pas être relue en entier (image, "
+        "son, fichier, jetons, ou plus de {limit} Ko) : rien n’a été transmis.",
+        "This use protects personal data, and not everything in this request can be looked into (image, sound, file, "
+        "tokens, or more than {limit} kB): nothing was sent.",
     ),
     "endpoint.none_left": Sentence(
         503,
@@ -256,6 +270,9 @@ def sentence(error: GatewayError, *, english: bool) -> str:
 def payload(error: GatewayError, *, english: bool) -> bytes:
     if error.because:
         error.details["why"] = _why(error.because, english=english)
+    found = error.details.get("found")
+    if isinstance(found, dict):
+        error.details["what"] = found_words(found, english=english)
     body: dict[str, object] = {
         "message": sentence(error, english=english),
         "type": type_of(error.status),
@@ -264,7 +281,29 @@ def payload(error: GatewayError, *, english: bool) -> bytes:
     }
     if error.because:
         body["clauses"] = error.because
+    if found:
+        body["found"] = found
     return msgspec.json.encode({"error": body})
+
+
+# What was found, as kernel.personal names it.
+KINDS = {
+    "NIR": ("numéro de sécurité sociale", "social security number"),
+    "INE": ("identifiant national étudiant", "national student number"),
+    "IBAN": ("IBAN", "IBAN"),
+    "RIB": ("RIB", "bank account"),
+    "SIRET": ("SIRET", "SIRET"),
+    "SIREN": ("SIREN", "SIREN"),
+    "EMAIL": ("adresse électronique", "e-mail address"),
+    "PHONE": ("téléphone", "telephone"),
+    "PLATE": ("plaque d’immatriculation", "number plate"),
+    "STUDENT": ("numéro d’étudiant", "student number"),
+}
+
+
+def found_words(found: Mapping[str, int], *, english: bool) -> str:
+    """Kinds and counts, never values."""
+    return ", ".join(f"{KINDS.get(kind, (kind, kind))[english]} × {count}" for kind, count in found.items())
 
 
 # Why a gate is closed, as assurance.rules.Reason codes it.

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -38,11 +38,16 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
         self.tokens: dict[str, int] = defaultdict(int)
+        self.personal: dict[tuple[str, str], int] = defaultdict(int)  # what the shield did, kind
         self.duration: dict[str, Histogram] = defaultdict(Histogram)
         self.first_byte: dict[str, Histogram] = defaultdict(Histogram)
         self.portal = 0
         self.in_flight = 0
         self.started_at = time.time()
+
+    def shielded(self, done: str, counts: Mapping[str, int]) -> None:
+        for kind, count in counts.items():
+            self.personal[done, kind] += count
 
     def request(self, operation: str, status: int, outcome: str, seconds: float) -> None:
         self.requests[operation, status, outcome] += 1
@@ -66,6 +71,12 @@ class _Collector(Collector):
         for kind, count in metrics.tokens.items():
             tokens.add_metric([kind], count)
         yield tokens
+        personal = CounterMetricFamily(
+            "proue_gateway_personal_data", "Personal data found by the shield", labels=["done", "kind"]
+        )
+        for (done, kind), count in metrics.personal.items():
+            personal.add_metric([done, kind], count)
+        yield personal
         yield CounterMetricFamily(
             "proue_gateway_portal_requests", "Requests relayed to the portal", value=metrics.portal
         )

@@ -22,8 +22,10 @@ from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
+from proue.gateway.shield import Veil
 from proue.gateway.sse import UNREADABLE, Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
+from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, Refuse, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
@@ -36,6 +38,7 @@ JSON = b"application/json"
 EVENTS = b"text/event-stream"
 RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 ROUTE_REASON = b"x-proue-route-reason"
+SHIELD = b"x-proue-shield"  # EMAIL=2,PHONE=1: what was masked before the request left
 SAID_MAX = 500  # characters of an engine's own words in our sentence
 OK, CLIENT_ERROR, UNAUTHORIZED = 200, 400, 401
 
@@ -55,7 +58,13 @@ class Means:
 
 
 def admit(
-    snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation, wanted: str | None, tried: frozenset[str]
+    snapshot: Snapshot,
+    grant: Grant,
+    asked: Asked,
+    operation: Operation,
+    wanted: str | None,
+    tried: frozenset[str],
+    floor: DataClass = DataClass.PUBLIC,
 ) -> Admit:
     """Raises GatewayError. A fallback asks again: what may not be decided is not sent."""
     decision = decide(
@@ -67,6 +76,7 @@ def admit(
         max_tokens=asked.reserve,
         now=time.time(),
         tried=tried,
+        floor=floor,
     )
     if isinstance(decision, Refuse):
         raise GatewayError(
@@ -84,12 +94,13 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_snapshot", "_wanted", "status", "target",
+        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_veil", "_wanted",
+        "status", "target",
     )  # fmt: skip
 
     def __init__(
         self, means: Means, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation,
-        admitted: Admit, usage_id: UUID,
+        admitted: Admit, usage_id: UUID, veil: Veil | None = None,
     ) -> None:  # fmt: skip
         self._means = means
         self._request = request
@@ -97,6 +108,8 @@ class Exchange:
         self._grant = grant
         self._asked = asked
         self._operation = operation
+        self._veil = veil
+        self._shielded: dict[str, int] | None = None  # what was masked before it left
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
@@ -165,7 +178,8 @@ class Exchange:
 
     def _again(self, tried: frozenset[str], last: Exception) -> Admit:
         try:
-            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried)
+            floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
+            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
         except GatewayError as error:
             if error.code != "endpoint.none_left":
                 raise
@@ -176,6 +190,9 @@ class Exchange:
 
     async def _ask(self) -> tuple[Connection, Pool]:
         target, asked, request = self.target, self._asked, self._request
+        if self._veil is not None:
+            asked = self._veil.asked_of(target, time.time())
+            self._shielded = None if asked is self._asked else self._veil.counts
         way = self._means.routes.route(target, self._operation)
         content = bodies.write(asked, target.served_as)
         head = route.head(
@@ -222,6 +239,11 @@ class Exchange:
             await self._relay_whole(connection)
 
     def _head(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        if self._shielded:
+            headers = [
+                *headers,
+                (SHIELD, ",".join(f"{kind}={count}" for kind, count in self._shielded.items()).encode()),
+            ]
         return [
             *headers,
             (b"x-request-id", self._request.id.encode()),
@@ -250,12 +272,15 @@ class Exchange:
         await self._start(
             OK, [(b"content-type", EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         )
+        restorer = self._veil.restorer() if self._veil is not None and self._shielded else None
         noted = time.monotonic()
         try:
             while block := await connection.read(self._left(limits.idle_s)):
                 if self._first_byte_us is None:
                     self._first_byte_us = self._elapsed_us()
                 passed = scanner.feed(block)
+                if restorer is not None:
+                    passed = restorer.feed(passed)
                 if passed:
                     await self._send(passed, more=True)
                 if link.gone:  # the server swallows writes to a closed socket: we must look ourselves
@@ -265,6 +290,8 @@ class Exchange:
                     noted = now
                     self._means.journal.progress(ticket, scanner.chunks, time.time_ns() // 1000)
             rest = scanner.finish()
+            if restorer is not None:
+                rest = restorer.feed(rest) + restorer.finish()
             if not scanner.complete and not scanner.error:
                 raise UpstreamFailed  # a clean end of the connection is not the end of an answer
         finally:
@@ -285,6 +312,8 @@ class Exchange:
         if encoding is not None:  # we asked for none: it passes unread, and is counted by its size
             headers.append((b"content-encoding", encoding))
         else:
+            if self._veil is not None and self._shielded:
+                answer = self._veil.restore(answer)
             answer = self._with_impacts(answer)
         self._outcome = Outcome.DONE
         self._whole(OK, headers, answer)
@@ -390,6 +419,7 @@ class Exchange:
             estimated=counts.estimated,
             first_byte_us=self._first_byte_us,
             impact=None if opening else self._impact or self._estimate(),
+            shielded=self._shielded,
         )
 
     def _count(self) -> None:
@@ -397,6 +427,8 @@ class Exchange:
         metrics.tokens["input"] += self._counts.tokens_in
         metrics.tokens["input_cached"] += self._counts.tokens_in_cached
         metrics.tokens["output"] += self._counts.tokens_out
+        if self._shielded:
+            metrics.shielded("masked", self._shielded)
         if self._first_byte_us is not None:
             metrics.first_byte[operation].observe(self._first_byte_us / 1e6)
 

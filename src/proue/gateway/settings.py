@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True):
     error_bytes: int = 256 * 1024  # of an engine's error that we relay
     head_bytes: int = 64 * 1024  # request line and headers, ours and theirs
     memory_bytes: int = 512 * MB  # of all requests and whole answers that are being gathered
+    shield_bytes: int = 1 * MB  # of a request looked into for personal data; one that is longer cannot be masked
     event_bytes: int = 1 * MB  # one server-sent event held back until it is whole
     buffer_bytes: int = 256 * 1024  # of a stream, between a fast engine and a slow client
     in_flight: int = 4096

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from proue.gateway.errors import GatewayError
@@ -38,6 +39,7 @@ COLUMNS = (
     "tokens_in_cached", "tokens_out", "tokens_reasoning", "estimated", "first_byte_us", "energy_uwh",
     "energy_low_uwh", "energy_high_uwh", "ghg_marginal_ug", "ghg_marginal_low_ug", "ghg_marginal_high_ug",
     "ghg_full_ug", "ghg_full_low_ug", "ghg_full_high_ug", "water_ul", "water_low_ul", "water_high_ul", "tier", "method",
+    "shielded",
 )  # fmt: skip
 # The database or the disk says no for now (GatewayError: journal.full, when an old segment is written again).
 TRANSIENT = (psycopg.Error, OSError, TimeoutError, GatewayError)
@@ -64,11 +66,12 @@ def row(batch: str, usage: Usage) -> str:
         )
     )  # fmt: skip
     impact = usage.impact
+    shielded = NULL if usage.shielded is None else text(msgspec.json.encode(usage.shielded).decode())
     if impact is None:
-        return f"{start}\t{NO_IMPACT}\n"
+        return f"{start}\t{NO_IMPACT}\t{shielded}\n"
     figures = (impact.energy_uwh, impact.ghg_marginal_ug, impact.ghg_full_ug, impact.water_ul)
     numbers = "\t".join([_range(figure) for figure in figures])
-    return f"{start}\t{numbers}\t{text(impact.tier)}\t{text(impact.method)}\n"
+    return f"{start}\t{numbers}\t{text(impact.tier)}\t{text(impact.method)}\t{shielded}\n"
 
 
 def _range(figure: Range) -> str:

@@ -16,6 +16,15 @@ from proue.kernel.dataclass import DataClass
 ANY_MODEL = "*"
 
 
+class Shield(StrEnum):
+    """What happens to personal data found in a request that would leave for a machine not cleared for it."""
+
+    ALLOW = "allow"
+    MASK = "mask"
+    BLOCK = "block"
+    CLEARED_ONLY = "cleared-only"
+
+
 class Operation(StrEnum):
     """OpenTelemetry GenAI operation names where they exist."""
 
@@ -126,10 +135,12 @@ def decide(
     max_tokens: int,
     now: float,
     tried: frozenset[str] = frozenset(),
+    floor: DataClass = DataClass.PUBLIC,
 ) -> Admit | Refuse:
     """The first admissible target in the published order, or the refusal.
 
-    `now` is Unix seconds. `tried` names endpoints that already failed for this request: a retry asks again.
+    `now` is Unix seconds. `tried` names endpoints that already failed for this request: a retry asks again. `floor` is
+    what was found in the request: the machine must be cleared for it too, whatever the use declares.
     """
     if grant is None:
         return Refuse(401, "key.unknown")
@@ -146,6 +157,7 @@ def decide(
     data_class = effective_class(grant, asked_class)
     if isinstance(data_class, Refuse):
         return data_class
+    data_class = max(data_class, floor)
     able = [target for target in targets if operation in target.operations]
     if not able:
         return Refuse(400, "model.operation_not_supported", "model")
@@ -199,9 +211,10 @@ def reachable(
     return [
         model
         for model, targets in routes.items()
-        if may_use(grant, model) and any(_may_receive(target, data_class, now) for target in targets)
+        if may_use(grant, model) and any(may_receive(target, data_class, now) for target in targets)
     ]
 
 
-def _may_receive(target: TargetView, data_class: int, now: float) -> bool:
+def may_receive(target: TargetView, data_class: int, now: float) -> bool:
+    """By its clearance and by its gates."""
     return data_class <= target.clearance and not closed_by(target, data_class, now)

@@ -47,6 +47,7 @@ class Usage(ScopedRow):
     water_high_ul = models.BigIntegerField(null=True)
     tier = models.TextField(null=True)  # noqa: DJ001 - as the gateway wrote it
     method = models.TextField(null=True)  # noqa: DJ001
+    shielded = models.JSONField(null=True)  # kind of personal data → how many were masked before they left
     absorbed_at = models.DateTimeField()
 
     class Meta:

@@ -35,6 +35,25 @@ CLASS_EXAMPLES: Mapping[DataClass, Promise] = {
     DataClass.SENSITIVE: gettext_lazy("la santé, une procédure disciplinaire, un sujet d’examen à venir"),
     DataClass.RESTRICTED: gettext_lazy("un résultat d’une zone à régime restrictif"),
 }
+SHIELDS: Mapping[str, Promise] = {
+    "allow": gettext_lazy("transmises telles quelles"),
+    "mask": gettext_lazy("masquées avant l’envoi à une machine qui n’est pas habilitée, rétablies dans la réponse"),
+    "block": gettext_lazy("jamais transmises à une machine qui n’est pas habilitée : la demande est refusée"),
+    "cleared-only": gettext_lazy("transmises aux seules machines habilitées, sinon la demande est refusée"),
+}
+# What the shield finds, as kernel.personal names it.
+PERSONAL: Mapping[str, Promise | str] = {
+    "NIR": gettext_lazy("numéro de sécurité sociale"),
+    "INE": gettext_lazy("identifiant national étudiant"),
+    "IBAN": "IBAN",
+    "RIB": "RIB",
+    "SIRET": "SIRET",
+    "SIREN": "SIREN",
+    "EMAIL": gettext_lazy("adresse électronique"),
+    "PHONE": gettext_lazy("téléphone"),
+    "PLATE": gettext_lazy("plaque d’immatriculation"),
+    "STUDENT": gettext_lazy("numéro d’étudiant"),
+}
 TIERS: Mapping[str, Promise] = {
     "measured": gettext_lazy("mesuré"),
     "calibrated": gettext_lazy("calibré"),

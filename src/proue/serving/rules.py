@@ -65,6 +65,8 @@ class UseLike(Protocol):
     def models(self) -> Sequence[str]: ...
     @property
     def assistant(self) -> bool: ...
+    @property
+    def shield(self) -> str: ...
 
 
 class PlacedUse(UseLike, Protocol):
@@ -174,6 +176,7 @@ def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operation
         operations=operations,
         access_scopes=scopes,
         purpose=use.purpose,
+        shield=use.shield,
     )
 
 

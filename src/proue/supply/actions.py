@@ -13,6 +13,7 @@ from django.db import IntegrityError, connections, models, transaction
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import NotAllowed, Right
 from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Shield
 from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import record
 from proue.store.access import database
@@ -299,7 +300,7 @@ def declare_use(
         "data_class": data_class.value,
         "ceiling": limit.value,
         "ai_act": _word(rules.AiAct, ai_act),
-        "shield": _word(rules.Shield, shield),
+        "shield": _word(Shield, shield),
         "models": list(dict.fromkeys(models)),
         "assistant": assistant,
     }
@@ -323,7 +324,7 @@ def declare_use(
         return row, changed
 
 
-def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[rules.Shield], word: str) -> str:
+def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[Shield], word: str) -> str:
     known = [one.value for one in kind]
     if word not in known:
         raise rules.UnknownWord(word=word, known=known)

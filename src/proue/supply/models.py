@@ -6,8 +6,9 @@ from django.db import models
 from django.db.models import F, Q
 
 from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Shield
 from proue.store.models import Row, ScopedRow
-from proue.supply.rules import AiAct, KeyState, Shield, SizeClass, Standing, key_state
+from proue.supply.rules import AiAct, KeyState, SizeClass, Standing, key_state
 
 LOWEST, HIGHEST = min(DataClass).value, max(DataClass).value
 

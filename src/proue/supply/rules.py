@@ -32,15 +32,6 @@ CODE_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 MAX_CODE = 64
 
 
-class Shield(StrEnum):
-    """What happens to personal data found in a request."""
-
-    ALLOW = "allow"
-    MASK = "mask"
-    BLOCK = "block"
-    CLEARED_ONLY = "cleared-only"
-
-
 class AiAct(StrEnum):
     MINIMAL = "minimal"
     LIMITED = "limited"

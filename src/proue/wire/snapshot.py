@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from proue.kernel.impact import Coefficients
-from proue.kernel.policy import Gate
+from proue.kernel.policy import Gate, Shield
 from proue.wire import codec
 
 POLICY = "policy"
@@ -62,6 +62,7 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     person: str | None = None  # pseudonym, only when the key was issued to a person
     purpose: str = ""
+    shield: str = Shield.ALLOW.value
 
 
 class PolicyPart(msgspec.Struct, frozen=True):

@@ -64,6 +64,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     estimated: bool = False  # the engine told no usage: counted from the bytes that passed, or from the reservation
     first_byte_us: int | None = None  # since opened
     impact: Impact | None = None
+    shielded: dict[str, int] | None = None  # kind of personal data → how many were masked before it left
 
 
 def encode(usage: Usage) -> bytes:

@@ -7,11 +7,14 @@ from proue.config.demo.directory import MEMBERS, OTHERS
 PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback only (config/up.py refuses anything else)
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
 VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
+SHIELD_KEY = "sk-proue-bouclier-du-monde-de-demonstration-sur-cette-machine"
 BUYER = "achats@alliance.example"
 VISIT_USE = "visite-demonstration"
 LIBRARIAN = "documentaliste@deux-rives.example"
 LAWYER = "juriste@alliance.example"
 ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
+SHIELD_USE = "courriels-sans-noms"
+FOREIGN_MODEL = "grand-large-citations"  # served only where personal data may not go
 
 ALLIANCE = "0999900Z"  # institutions.rules.DEMONSTRATION: a test compares them
 INSTITUTIONS: dict[str, str] = {ALLIANCE: "Alliance des universités (démonstration)"} | MEMBERS | OTHERS

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from proue.config import catalogue
 from proue.config.checks import load_checks
-from proue.config.demo.cast import ALLIANCE, ENGINES_MODEL, VISIT_KEY, VISIT_USE
+from proue.config.demo.cast import (
+    ALLIANCE,
+    ENGINES_MODEL,
+    FOREIGN_MODEL,
+    SHIELD_KEY,
+    SHIELD_USE,
+    VISIT_KEY,
+    VISIT_USE,
+)
 from proue.config.demo.needs import need_links
 from proue.config.serve import socket_path
 from proue.institutions.access import Job, institution_for
@@ -190,6 +198,7 @@ def load_demo_market(*, at: datetime) -> bool:
         for agreement in AGREEMENTS:
             _agree(agreement, at)
         _declare_visit(at)
+        _declare_shielded(at)
     return True
 
 
@@ -311,3 +320,24 @@ def _declare_visit(at: datetime) -> None:
         at=at,
     )
     supply.create_key(actor=Job(), use=use, name="visite", secret=VISIT_KEY, at=at)
+
+
+def _declare_shielded(at: datetime) -> None:
+    """A use whose personal data is masked: its only machine is one that may receive none. To be tried with curl."""
+    job, abroad = Job(), offers.endpoint_by_code("grand-large-est")
+    assert abroad is not None
+    supply.declare_model(
+        actor=job, endpoint=abroad, name=FOREIGN_MODEL, served_as=SERVED, size_class="small", operations=["chat"], at=at
+    )
+    use, _ = supply.declare_use(
+        actor=job,
+        code=SHIELD_USE,
+        institution=institution_for("0999901A"),
+        purpose="Classer des courriels, données personnelles masquées",
+        data_class=DataClass.PUBLIC,
+        ai_act="minimal",
+        shield="mask",
+        models=[FOREIGN_MODEL],
+        at=at,
+    )
+    supply.create_key(actor=job, use=use, name="essayer le bouclier", secret=SHIELD_KEY, at=at)

@@ -73,7 +73,7 @@ def _found() -> None:
             purpose=use.purpose,
             data_class=DataClass.from_code(use.data_class),
             ai_act=use.ai_act,
-            shield="allow",
+            shield="mask" if use.assistant else "allow",
             models=["*"],
             assistant=use.assistant,
             at=OPENED,

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import ngettext
+
 from proue.portal.markdown import Block, Links, blocks
+from proue.portal.words import PERSONAL
 
 MAX_ANSWER = 200_000
 SOURCES = re.compile(r"\n+Sources\n\[1\][\s\S]*$")
@@ -40,6 +43,28 @@ def read(body: Mapping[str, Any], endpoint: str, origins: Sequence[str]) -> Answ
         model=str(body.get("model") or ""),
         endpoint=endpoint,
         impacts=(body.get("usage") or {}).get("impacts") or {},
+    )
+
+
+MASKED = re.compile(r"([A-Z]+)=(\d{1,6})")
+
+
+def masked(header: str) -> str:
+    """The shield's one sentence, from `EMAIL=1,PHONE=2`; nothing when nothing was masked."""
+    counts = {kind: int(count) for kind, count in MASKED.findall(header)}
+    total = sum(counts.values())
+    if not total:
+        return ""
+    what = ", ".join(f"{PERSONAL.get(kind, kind)} × {count}" for kind, count in counts.items())
+    return masked_words(total).format(n=total, what=what)
+
+
+def masked_words(total: int) -> str:
+    """With {n} and {what} to fill in."""
+    return ngettext(
+        "{n} élément masqué avant l’envoi, rétabli ici : {what}.",
+        "{n} éléments masqués avant l’envoi, rétablis ici : {what}.",
+        total,
     )
 
 

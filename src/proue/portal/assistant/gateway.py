@@ -37,8 +37,8 @@ class NoAnswer(Exception):
 
 def ask(
     *, token: str, model: str, question: str, data_class: DataClass, language: str, request_id: str, before: str = ""
-) -> tuple[dict[str, Any], str]:
-    """(the answer's body, the endpoint that gave it). Raises NoAnswer."""
+) -> tuple[dict[str, Any], str, str]:
+    """(the answer's body, the endpoint that gave it, what was masked before the question left). Raises NoAnswer."""
     said = [one for one in (before, question) if one]
     body = {"model": model, "messages": [{"role": "user", "content": one} for one in said]}
     request = Request(  # noqa: S310 - our own gateway, by settings
@@ -56,11 +56,12 @@ def ask(
         with _opener.open(request, timeout=TIMEOUT_S) as response:
             raw = response.read(MAX_ANSWER_BYTES + 1)
             endpoint = response.headers.get("x-proue-endpoint", "")
+            masked = response.headers.get("x-proue-shield", "")
     except HTTPError as error:
         raise _refused(error) from None
     except (URLError, OSError):
         raise NoAnswer(_("La passerelle ne répond pas. Rien n’a été transmis ; réessayez dans un moment.")) from None
-    return _read(raw), endpoint
+    return _read(raw), endpoint, masked
 
 
 def _read(raw: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from proue.portal.assistant.forms import MAX_QUESTION, AskForm
 from proue.portal.context import tab_owner
 from proue.portal.figures import language
 from proue.portal.requests import ActorRequest
-from proue.portal.words import CLASS_EXAMPLES, CLASSES
+from proue.portal.words import CLASS_EXAMPLES, CLASSES, PERSONAL
 from proue.serving import queries as serving
 
 # Questions that the demonstration's documents answer; the last two need an account of Deux-Rives.
@@ -99,6 +99,8 @@ def _choices(known: routes.Routes, grants: routes.Grants, classes: list[DataClas
             "writers": [name for name, targets in known.items() if any(one.generative for one in targets)],
             "order": [one.code for one in DataClass],
             "public": grants.public is not None,
+            "masked": {"one": answer.masked_words(1), "many": answer.masked_words(2)},
+            "personal": {kind: str(said) for kind, said in PERSONAL.items()},
         },
     }
 
@@ -108,7 +110,7 @@ def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
     data_class = DataClass(asked["data_class"])
     session = open_session(actor=request.actor, at=request.at, public=data_class is DataClass.PUBLIC)
     try:
-        body, endpoint = gateway.ask(
+        body, endpoint, masked = gateway.ask(
             token=session.token,
             model=asked["model"],
             question=asked["question"],
@@ -120,7 +122,11 @@ def _answered(request: ActorRequest, asked: dict[str, Any]) -> dict[str, Any]:
     except gateway.NoAnswer as reason:
         return {"alert": str(reason), "clauses": reason.clauses, "question": asked["question"]}
     origins = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
-    return {"answer": answer.read(body, endpoint, origins), "question": asked["question"]}
+    return {
+        "answer": answer.read(body, endpoint, origins),
+        "masked": answer.masked(masked),
+        "question": asked["question"],
+    }
 
 
 def _before(request: ActorRequest, data_class: DataClass) -> str:

@@ -78,6 +78,11 @@ def class_words(value: int | DataClass) -> str:
 
 
 @register.filter
+def shield_words(value: str) -> str:
+    return str(words.SHIELDS[value])
+
+
+@register.filter
 def need_word(value: str, list_name: str) -> str:
     """`{{ one.theme|need_word:"theme" }}`"""
     return str(words.NEED_WORDS[list_name][value])

@@ -45,7 +45,7 @@ def ask(request: ActorRequest) -> HttpResponse:
     _only_here()
     context = _context(request)
     try:
-        body, endpoint = gateway.ask(
+        body, endpoint, _masked = gateway.ask(
             token=VISIT_KEY,
             model=MODEL,
             question=QUESTION,

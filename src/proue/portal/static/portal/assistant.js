@@ -205,6 +205,9 @@ function showText(node, result) {
 function showEnd(node, result) {
   node.querySelector(".waiting").hidden = true;
   showText(node, result);
+  const masked = maskedSaid(result.masked || "");
+  node.querySelector(".masked span").textContent = masked;
+  node.querySelector(".masked").hidden = !masked;
   const list = node.querySelector(".sources ol");
   list.replaceChildren(...result.sources.map((one) => {
     const item = element("li");
@@ -241,6 +244,15 @@ function clauseList(clauses) {
     if (item.childNodes.length) list.append(item);
   }
   return list.childElementCount ? [list] : [];
+}
+
+// EMAIL=1,PHONE=2 of the gateway, in one sentence: counts and kinds, the values never left this page's answer.
+function maskedSaid(header) {
+  const found = [...header.matchAll(/([A-Z]+)=(\d+)/g)];
+  const total = found.reduce((sum, one) => sum + Number(one[2]), 0);
+  const what = found.map(([, kind, count]) => `${data.personal[kind] || kind} × ${count}`).join(", ");
+  const words = total > 1 ? data.masked.many : data.masked.one;
+  return total ? words.replace("{n}", total).replace("{what}", what) : "";
 }
 
 function markEnd(node, sentence) {
@@ -389,6 +401,7 @@ async function ask(asked) {
     });
     if (!answer.ok) await refuse(answer);
     result.endpoint = answer.headers.get("x-proue-endpoint") || "";
+    result.masked = answer.headers.get("x-proue-shield") || "";
     result.dataClass = decidedClass(answer, result.dataClass);
     const complete = streamed ? await readStream(answer, result, onText) : (await readWhole(answer, result), true);
     showEnd(node, result);
