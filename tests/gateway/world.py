@@ -84,6 +84,7 @@ def models(url: str) -> tuple[snapshot.Model, ...]:
     return (
         snapshot.Model("modele", (target(url),)),
         snapshot.Model("renomme", (target(url, served_as="nom-du-moteur", secret=sealed("essai")),)),
+        snapshot.Model("org/modele-8b", (target(url),)),
         snapshot.Model("public", (target(url, clearance=PUBLIC),)),
         snapshot.Model("mort", (target(nobody, endpoint="mort"),)),
         snapshot.Model("deux", (target(nobody, endpoint="mort"), target(url, endpoint="vif"))),
