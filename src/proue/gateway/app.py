@@ -5,13 +5,16 @@ import logging
 import posixpath
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
 from proue.gateway import auth, errors, portal
 from proue.gateway import body as bodies
+from proue.gateway.dialects import Dialect
+from proue.gateway.dialects.messages import Messages
+from proue.gateway.dialects.responses import Responses
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
@@ -27,10 +30,20 @@ from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
 
 log = logging.getLogger("proue.gateway")
 
-OPERATIONS = {
-    "/v1/chat/completions": Operation.CHAT,
-    "/v1/completions": Operation.TEXT_COMPLETION,
-    "/v1/embeddings": Operation.EMBEDDINGS,
+
+class Way(NamedTuple):
+    """What a path asks of an engine, and in which dialect."""
+
+    operation: Operation
+    dialect: Dialect | None = None
+
+
+WAYS = {
+    "/v1/chat/completions": Way(Operation.CHAT),
+    "/v1/completions": Way(Operation.TEXT_COMPLETION),
+    "/v1/embeddings": Way(Operation.EMBEDDINGS),
+    "/v1/messages": Way(Operation.CHAT, Messages()),
+    "/v1/responses": Way(Operation.CHAT, Responses()),
 }
 MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
 LOOPBACK = ("127.", "::1")
@@ -75,12 +88,13 @@ class App:
         usage_id = uuid7()
         request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)
         raw = scope["raw_path"].decode("latin-1")
+        way = WAYS.get(raw)
+        if way is not None:
+            request.dialect = way.dialect
         if self._exposed and raw not in self._own and (shut := self._shut()):
-            request.answer(errors.answer(GatewayError(shut), english=request.english))
-            return
-        operation = OPERATIONS.get(raw)
-        if operation is not None:
-            await self._engine(request, operation, usage_id)
+            request.refuse(GatewayError(shut))
+        elif way is not None:
+            await self._engine(request, way.operation, usage_id)
         elif raw in self._own:
             request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
@@ -112,12 +126,12 @@ class App:
             pass
         except GatewayError as error:
             status, outcome = error.status, "refused"
-            request.answer(errors.answer(error, english=request.english))
+            request.refuse(error)
         except Exception:
             log.exception("request %s", request.id)
             status, outcome = 500, "fault"
             if exchange is None or not exchange.status:
-                request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
+                request.refuse(GatewayError("gateway.fault"))
         finally:
             metrics.in_flight -= 1
             request.end()
@@ -132,16 +146,20 @@ class App:
         snapshot, grant = self._grant(request)
         limits = self._settings.limits
         data = await request.body(limit=limits.body_bytes, seconds=limits.body_s)
+        speech = None
+        if request.dialect is not None:
+            speech = request.dialect.read(data, str(usage_id))
+            data = speech.chat
         asked = bodies.read(data, operation)
         admitted = admit(snapshot, grant, asked, operation, request.headers.get(b"x-proue-data-class"), frozenset())
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
-        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id)
+        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, speech)
 
     def _grant(self, request: Request) -> tuple[Snapshot, Grant]:
         snapshot = self._source.current
         if snapshot.empty:
             raise GatewayError("gateway.not_ready")
-        credential = auth.bearer(request.headers.get(b"authorization"))
+        credential = auth.credential(request.headers)
         now = time.time()
         return snapshot, auth.grant_for(snapshot, credential, session_key=self._session_key, now=now)
 

@@ -13,6 +13,7 @@ import msgspec
 from proue.gateway import body as bodies
 from proue.gateway import errors, meter, route
 from proue.gateway.body import Asked
+from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Ticket
 from proue.gateway.logs import Line
@@ -84,12 +85,13 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_snapshot", "_wanted", "status", "target",
+        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_snapshot", "_speech", "_stream", "_wanted",
+        "status", "target",
     )  # fmt: skip
 
     def __init__(
         self, means: Means, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation,
-        admitted: Admit, usage_id: UUID,
+        admitted: Admit, usage_id: UUID, speech: Speech | None = None,
     ) -> None:  # fmt: skip
         self._means = means
         self._request = request
@@ -97,6 +99,8 @@ class Exchange:
         self._grant = grant
         self._asked = asked
         self._operation = operation
+        self._speech = speech  # none: what the engine says is what the client reads
+        self._stream: Stream | None = None
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
@@ -251,11 +255,15 @@ class Exchange:
             OK, [(b"content-type", EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         )
         noted = time.monotonic()
+        spoken = None if self._speech is None else self._speech.stream(limits.event_bytes)
+        self._stream = spoken
         try:
             while block := await connection.read(self._left(limits.idle_s)):
                 if self._first_byte_us is None:
                     self._first_byte_us = self._elapsed_us()
                 passed = scanner.feed(block)
+                if spoken is not None:
+                    passed = spoken.feed(passed)
                 if passed:
                     await self._send(passed, more=True)
                 if link.gone:  # the server swallows writes to a closed socket: we must look ourselves
@@ -267,6 +275,8 @@ class Exchange:
             rest = scanner.finish()
             if not scanner.complete and not scanner.error:
                 raise UpstreamFailed  # a clean end of the connection is not the end of an answer
+            if spoken is not None:
+                rest = spoken.feed(rest) + spoken.finish()
         finally:
             self._counts.tokens_out = max(scanner.chunks - 1, 0)  # the first chunk carries only a role
             if scanner.usage is not None:
@@ -283,9 +293,13 @@ class Exchange:
         headers = [(b"content-type", kind)]
         encoding = connection.header(b"content-encoding")
         if encoding is not None:  # we asked for none: it passes unread, and is counted by its size
+            if self._speech is not None:
+                raise GatewayError("upstream.malformed")
             headers.append((b"content-encoding", encoding))
         else:
             answer = self._with_impacts(answer)
+            if self._speech is not None:
+                answer = self._speech.whole(answer)
         self._outcome = Outcome.DONE
         self._whole(OK, headers, answer)
         if self._request.link.gone:
@@ -332,6 +346,9 @@ class Exchange:
         retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
         said = _spoken(answer)
         if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):
+            dialect = self._request.dialect
+            if dialect is not None:
+                answer = dialect.refusal(status, answer, self._request.id)
             self._whole(status, [(b"content-type", JSON), *retry], answer)
             return
         error = GatewayError("upstream.error", status=status, code_seen=status, said=_words(said))
@@ -344,12 +361,16 @@ class Exchange:
     async def _end_badly(self, error: GatewayError) -> None:
         """Before our status: a plain error. After it: an error inside the stream, and no [DONE]."""
         if self._begun:
-            await self._send(errors.in_band(error, english=self._request.english), more=False)
+            english, spoken = self._request.english, self._stream
+            said = errors.in_band(error, english=english)
+            if spoken is not None:
+                said = b"\n\n" + spoken.fail(errors.payload(error, english=english))
+            await self._send(said, more=False)
         else:
             self._answer(error)
 
     def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
-        whole = errors.answer(error, english=self._request.english, extra=extra or ())
+        whole = self._request.refusal(error, extra or ())
         # A fallback that the policy refuses: the head already says why the first endpoint was chosen.
         headers = [one for one in whole.headers if one[0] != ROUTE_REASON]
         self._whole(whole.status, headers, whole.body)
