@@ -199,3 +199,74 @@ def test_calls_of_a_whole_answer(client, engine):
     assert (block.type, block.id, block.name, block.input) == ("tool_use", "a", "f", {"x": 1})
     engine.behave = streams(says(tool_calls=[call(0, "{", id="a", name="f")]), ends("tool_calls"), DONE)
     assert client.messages.create(**BODY, stream=True)
+
+
+# --- counting
+
+
+def paths(replies):
+    """An engine that answers by path; what it lacks is 404."""
+
+    async def behave(asked):
+        path = asked.head.split()[1]
+        found = replies.get(path)
+        asked.writer.write(answer(json.dumps(found).encode()) if found else answer(b"{}", "404 Not Found"))
+
+    return behave
+
+
+def count(client, **changes):
+    body = {name: value for name, value in BODY.items() if name != "max_tokens"}
+    return client.messages.count_tokens(**{**body, **changes})
+
+
+LLAMA = {"/apply-template": {"prompt": "user: Bonjour"}, "/tokenize": {"tokens": [1, 2, 3, 4]}}
+
+
+def test_tokens_are_counted_by_llama_cpp(client, engine, gateway):
+    engine.behave = paths(LLAMA)
+    raw = client.messages.with_raw_response.count_tokens(model="modele", messages=MESSAGES, system="Sois bref")
+    assert json.loads(raw.read()) == {"input_tokens": 4}
+    template, tokenize = engine.asked
+    assert [one["role"] for one in template.json["messages"]] == ["system", "user"]
+    assert tokenize.json["content"] == "user: Bonjour"
+    usage = gateway.usage_of(raw.headers["x-request-id"])
+    assert (usage.operation, usage.outcome, usage.tokens_in, usage.tokens_out) == ("count_tokens", "done", 0, 0)
+
+
+def test_tokens_are_counted_by_vllm(client, engine):
+    engine.behave = paths({"/tokenize": {"count": 7, "max_model_len": 100, "tokens": [1]}})
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    assert count(client, model="renomme", tools=tools).input_tokens == 7
+    assert engine.last.json["model"] == "nom-du-moteur"
+    assert engine.last.json["tools"][0]["function"]["name"] == "f"
+    assert engine.last.headers["authorization"] == f"Bearer {world.ENGINE_SECRET}"
+
+
+@pytest.mark.parametrize("behave", [paths({}), hang_up, world.silent, world.says(answer(b"nonsense"))])
+def test_tokens_that_no_engine_counts_are_estimated_and_said_to_be(gateway, engine, started, behave):
+    engine.behave = behave
+    alone = started(engine.url, limits={"count_s": 0.3})
+    told = post(alone.port, BODY, path="/v1/messages/count_tokens")
+    assert (told.status, told.json["estimated"]) == (200, True)
+    assert told.json["input_tokens"] > 5
+
+
+def test_an_image_is_estimated(client, engine):
+    engine.behave = paths(LLAMA)
+    source = {"type": "base64", "media_type": "image/png", "data": "A" * 400}
+    told = count(client, messages=[{"role": "user", "content": [{"type": "image", "source": source}]}])
+    assert told.input_tokens > 100
+    assert told.estimated is True
+
+
+def test_nothing_is_counted_where_the_policy_forbids(client, engine):
+    with pytest.raises(anthropic.PermissionDeniedError) as refused:
+        count(client, model="public")
+    assert refused.value.body["error"]["code"] == "class.above_clearance"
+    assert engine.asked == []
+
+
+def test_our_own_engines_are_not_asked(client, engine):
+    assert count(client, model="interne").estimated is True
+    assert engine.asked == []

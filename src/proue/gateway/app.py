@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, errors, portal
+from proue.gateway import auth, counting, errors, portal
 from proue.gateway import body as bodies
+from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
 from proue.gateway.dialects.messages import Messages
 from proue.gateway.dialects.responses import Responses
@@ -36,6 +37,8 @@ class Way(NamedTuple):
 
     operation: Operation
     dialect: Dialect | None = None
+    exchange: type[Exchange] = Exchange
+    name: str = ""  # where it is not the operation that a key allows
 
 
 WAYS = {
@@ -43,6 +46,7 @@ WAYS = {
     "/v1/completions": Way(Operation.TEXT_COMPLETION),
     "/v1/embeddings": Way(Operation.EMBEDDINGS),
     "/v1/messages": Way(Operation.CHAT, Messages()),
+    "/v1/messages/count_tokens": Way(Operation.CHAT, Messages(), Count, counting.OPERATION),
     "/v1/responses": Way(Operation.CHAT, Responses()),
 }
 MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
@@ -94,7 +98,7 @@ class App:
         if self._exposed and raw not in self._own and (shut := self._shut()):
             request.refuse(GatewayError(shut))
         elif way is not None:
-            await self._engine(request, way.operation, usage_id)
+            await self._engine(request, way, usage_id)
         elif raw in self._own:
             request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
@@ -114,12 +118,12 @@ class App:
 
     # --- requests to engines
 
-    async def _engine(self, request: Request, operation: Operation, usage_id: Any) -> None:
+    async def _engine(self, request: Request, way: Way, usage_id: Any) -> None:
         metrics, started = self._means.metrics, time.monotonic()
         status, outcome, exchange = 499, "client_gone", None
         metrics.in_flight += 1
         try:
-            exchange = await self._admitted(request, operation, usage_id)
+            exchange = await self._admitted(request, way, usage_id)
             await exchange.run()
             status, outcome = exchange.status or 499, exchange.outcome
         except Gone:
@@ -135,11 +139,12 @@ class App:
         finally:
             metrics.in_flight -= 1
             request.end()
-            metrics.request(operation, status, outcome, time.monotonic() - started)
+            metrics.request(way.name or way.operation, status, outcome, time.monotonic() - started)
             if self._access.enabled:
                 self._engine_line(request, status, outcome, started, exchange)
 
-    async def _admitted(self, request: Request, operation: Operation, usage_id: Any) -> Exchange:
+    async def _admitted(self, request: Request, way: Way, usage_id: Any) -> Exchange:
+        operation = way.operation
         _only(request, "POST")
         if self._means.metrics.in_flight > self._settings.limits.in_flight:
             raise GatewayError("gateway.busy")
@@ -150,10 +155,10 @@ class App:
         if request.dialect is not None:
             speech = request.dialect.read(data, str(usage_id))
             data = speech.chat
-        asked = bodies.read(data, operation)
+        asked = way.exchange.of(bodies.read(data, operation))
         admitted = admit(snapshot, grant, asked, operation, request.headers.get(b"x-proue-data-class"), frozenset())
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
-        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, speech)
+        return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, speech)
 
     def _grant(self, request: Request) -> tuple[Snapshot, Grant]:
         snapshot = self._source.current

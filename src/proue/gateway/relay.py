@@ -114,6 +114,11 @@ class Exchange:
         self._begun = False  # our status has been sent
         self.status = 0
 
+    @staticmethod
+    def of(asked: Asked) -> Asked:
+        """What is admitted for it."""
+        return asked
+
     def _settle(self, admitted: Admit) -> None:
         """On an endpoint, until it fails."""
         target = admitted.target

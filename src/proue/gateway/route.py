@@ -9,11 +9,13 @@ from proue.kernel.policy import Operation
 from proue.wire import seal
 from proue.wire.snapshot import Target
 
-PATHS = {
+TEMPLATE, TOKENIZE = "apply-template", "tokenize"
+PATHS: dict[str, str] = {
     Operation.CHAT: "/chat/completions",
     Operation.TEXT_COMPLETION: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
 }
+BESIDE = {TEMPLATE: "/apply-template", TOKENIZE: "/tokenize"}  # not under /v1: llama.cpp and vLLM put them beside it
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 CONTROL = re.compile(r"[\x00-\x20\x7f]")
 CACHE_MAX = 4096
@@ -33,9 +35,9 @@ class Routes:
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key
-        self._known: dict[tuple[str, str, bytes | None, Operation], Route] = {}
+        self._known: dict[tuple[str, str, bytes | None, str], Route] = {}
 
-    def route(self, target: Target, operation: Operation) -> Route:
+    def route(self, target: Target, operation: str) -> Route:
         key = (target.endpoint, target.base_url, target.secret, operation)
         route = self._known.get(key)
         if route is None:
@@ -44,10 +46,10 @@ class Routes:
             route = self._known[key] = self._make(target, operation)
         return route
 
-    def _make(self, target: Target, operation: Operation) -> Route:
+    def _make(self, target: Target, operation: str) -> Route:
         try:
             origin, prefix = parse_base_url(target.base_url)
-            path = prefix + PATHS[operation]
+            path = _path(target, prefix, operation)
             lines = [f"POST {path} HTTP/1.1".encode("ascii"), b"host: " + origin.header]
         except (ValueError, UnicodeError) as error:
             raise Misconfigured(f"{target.endpoint}: base_url") from error
@@ -69,6 +71,14 @@ class Routes:
             return secret.encode("ascii")
         except (seal.Unsealable, UnicodeError):
             raise Misconfigured(f"{target.endpoint}: secret") from None
+
+
+def _path(target: Target, prefix: str, operation: str) -> str:
+    if operation not in BESIDE:
+        return prefix + PATHS[operation]
+    if not prefix.endswith("/v1"):
+        raise Misconfigured(f"{target.endpoint}: nothing is beside {prefix or '/'}")
+    return prefix.removesuffix("/v1") + BESIDE[operation]
 
 
 def head(

@@ -37,6 +37,7 @@ class Limits(msgspec.Struct, frozen=True):
     body_s: float = 120.0
     connect_s: float = 5.0
     first_byte_s: float = 600.0  # a queue or a long prompt; the openai client itself waits 600 s
+    count_s: float = 10.0  # of a tokenizer; then we estimate
     idle_s: float = 120.0  # between two bytes of an answer
     total_s: float = 3600.0
     send_s: float = 120.0  # a client that takes nothing of what waits for it is closed
