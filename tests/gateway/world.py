@@ -24,7 +24,7 @@ from proue.wire import seal, snapshot, token, usage
 SECRET = "the-secret-of-the-gateway-tests-0123456789"
 KEY, EXPIRED, FUTURE, CHAT_ONLY = "sk-proue-known", "sk-proue-expired", "sk-proue-future", "sk-proue-chat-only"
 ENGINE_SECRET = "sk-engine-own-secret"
-OPERATIONS = ("chat", "text_completion", "embeddings")
+OPERATIONS = ("chat", "text_completion", "embeddings", "rerank", "transcription")
 INSTITUTION = "0999901A"
 KEY_ID, USE_ID = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
 PUBLIC, INTERNAL, PERSONAL, SENSITIVE, RESTRICTED = range(5)

@@ -16,6 +16,7 @@ from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
 from proue.gateway.dialects.messages import Messages
 from proue.gateway.dialects.responses import Responses
+from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
@@ -44,7 +45,8 @@ class Way(NamedTuple):
 WAYS = {
     "/v1/chat/completions": Way(Operation.CHAT),
     "/v1/completions": Way(Operation.TEXT_COMPLETION),
-    "/v1/embeddings": Way(Operation.EMBEDDINGS),
+    "/v1/embeddings": Way(Operation.EMBEDDINGS, exchange=Embedding),
+    "/v1/rerank": Way(Operation.RERANK),
     "/v1/messages": Way(Operation.CHAT, Messages()),
     "/v1/messages/count_tokens": Way(Operation.CHAT, Messages(), Count, counting.OPERATION),
     "/v1/responses": Way(Operation.CHAT, Responses()),

@@ -25,7 +25,7 @@ from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.sse import UNREADABLE, Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
-from proue.kernel.policy import Admit, Operation, Refuse, decide
+from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
@@ -293,7 +293,7 @@ class Exchange:
         limits = self._means.limits
         self._first_byte_us = self._elapsed_us()
         answer = await self._read_whole(connection, limits.answer_bytes)
-        self._counts.tokens_out = 0 if self._operation is Operation.EMBEDDINGS else bodies.estimate_tokens(len(answer))
+        self._counts.tokens_out = 0 if self._operation in SILENT else bodies.estimate_tokens(len(answer))
         kind = connection.header(b"content-type") or JSON
         headers = [(b"content-type", kind)]
         encoding = connection.header(b"content-encoding")
@@ -302,13 +302,15 @@ class Exchange:
                 raise GatewayError("upstream.malformed")
             headers.append((b"content-encoding", encoding))
         else:
-            answer = self._with_impacts(answer)
-            if self._speech is not None:
-                answer = self._speech.whole(answer)
+            answer = await self._turned(self._with_impacts(answer))
         self._outcome = Outcome.DONE
         self._whole(OK, headers, answer)
         if self._request.link.gone:
             self._outcome = Outcome.CLIENT_GONE
+
+    async def _turned(self, answer: bytes) -> bytes:
+        """As the client asked for it. Raises GatewayError."""
+        return answer if self._speech is None else self._speech.whole(answer)
 
     def _with_impacts(self, answer: bytes) -> bytes:
         try:
@@ -341,13 +343,17 @@ class Exchange:
     async def _relay_error(self, connection: Connection) -> None:
         """A refusal in OpenAI's shape passes as it is; any other is said in our words, around the engine's own."""
         status = connection.status
-        self._outcome = Outcome.UPSTREAM_ERROR
         self._counts = Counts(tokens_in=0, estimated=False)
         if status < CLIENT_ERROR:  # a redirect is never followed, and another success is not one that we understand
             raise GatewayError("upstream.malformed")
         if status == UNAUTHORIZED:
             raise GatewayError("upstream.unauthorized")
-        answer = await self._read_whole(connection, self._means.limits.error_bytes)
+        self._refused(connection, await self._read_whole(connection, self._means.limits.error_bytes))
+
+    def _refused(self, connection: Connection, answer: bytes) -> None:
+        status = connection.status
+        self._outcome = Outcome.UPSTREAM_ERROR
+        self._counts = Counts(tokens_in=0, estimated=False)
         retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
         said = _spoken(answer)
         if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):

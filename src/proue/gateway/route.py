@@ -14,6 +14,8 @@ PATHS: dict[str, str] = {
     Operation.CHAT: "/chat/completions",
     Operation.TEXT_COMPLETION: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
+    Operation.RERANK: "/rerank",
+    Operation.TRANSCRIPTION: "/audio/transcriptions",
 }
 BESIDE = {TEMPLATE: "/apply-template", TOKENIZE: "/tokenize"}  # not under /v1: llama.cpp and vLLM put them beside it
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -22,6 +22,11 @@ class Operation(StrEnum):
     CHAT = "chat"
     TEXT_COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    TRANSCRIPTION = "transcription"
+
+
+SILENT = frozenset({Operation.EMBEDDINGS, Operation.RERANK})  # nothing is written, so nothing streams
 
 
 class Because(msgspec.Struct, frozen=True):
