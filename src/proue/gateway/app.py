@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, portal
+from proue.gateway import auth, counting, errors, portal, transcription
 from proue.gateway import body as bodies
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
@@ -25,6 +25,7 @@ from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
 from proue.gateway.settings import Settings
 from proue.gateway.snapshot import Source
+from proue.gateway.transcription import Transcription, Upload
 from proue.kernel.ids import uuid7
 from proue.kernel.policy import Operation, reachable
 from proue.wire import token
@@ -47,6 +48,7 @@ WAYS = {
     "/v1/completions": Way(Operation.TEXT_COMPLETION),
     "/v1/embeddings": Way(Operation.EMBEDDINGS, exchange=Embedding),
     "/v1/rerank": Way(Operation.RERANK),
+    "/v1/audio/transcriptions": Way(Operation.TRANSCRIPTION),
     "/v1/messages": Way(Operation.CHAT, Messages()),
     "/v1/messages/count_tokens": Way(Operation.CHAT, Messages(), Count, counting.OPERATION),
     "/v1/responses": Way(Operation.CHAT, Responses()),
@@ -151,6 +153,8 @@ class App:
         if self._means.metrics.in_flight > self._settings.limits.in_flight:
             raise GatewayError("gateway.busy")
         snapshot, grant = self._grant(request)
+        if operation is Operation.TRANSCRIPTION:
+            return await self._uploaded(request, snapshot, grant, usage_id)
         limits = self._settings.limits
         data = await request.body(limit=limits.body_bytes, seconds=limits.body_s)
         speech = None
@@ -161,6 +165,15 @@ class App:
         admitted = admit(snapshot, grant, asked, operation, request.headers.get(b"x-proue-data-class"), frozenset())
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
         return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, speech)
+
+    async def _uploaded(self, request: Request, snapshot: Snapshot, grant: Grant, usage_id: Any) -> Exchange:
+        upload = Upload(request, self._settings.limits, self._settings.spool_dir)
+        request.at_end(upload.close)
+        asked = transcription.asked(await upload.until_model())
+        operation, wanted = Operation.TRANSCRIPTION, request.headers.get(b"x-proue-data-class")
+        admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        means = self._means
+        return Transcription(means, request, snapshot, grant, asked, operation, admitted, usage_id, upload=upload)
 
     def _grant(self, request: Request) -> tuple[Snapshot, Grant]:
         snapshot = self._source.current

@@ -155,6 +155,11 @@ SENTENCES: dict[str, Sentence] = {
         "Le corps de la requête doit être envoyé sans compression.",
         "The body of the request must be sent uncompressed.",
     ),
+    "form.malformed": Sentence(
+        400,
+        "Le formulaire n’est pas lisible : envoyez « multipart/form-data » avec un fichier et un seul champ « model ».",
+        "The form cannot be read: send “multipart/form-data” with a file and one field “model” only.",
+    ),
     "path.unknown": Sentence(
         404, "Cette adresse n’existe pas.", "There is nothing at this address."
     ),

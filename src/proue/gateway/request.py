@@ -18,7 +18,8 @@ Receive = Callable[[], Awaitable[Message]]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 READ_HEADERS = frozenset(
     {
-        b"authorization", b"accept-language", b"content-length", b"content-encoding", b"traceparent",
+        b"authorization", b"accept-language", b"content-length", b"content-encoding", b"content-type",
+        b"traceparent",
         b"x-api-key", b"x-proue-data-class", b"x-request-id",
     }
 )  # fmt: skip
@@ -57,11 +58,12 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
 
 
 class Request:
-    __slots__ = ("_held", "_memory", "dialect", "headers", "id", "link", "method", "path", "receive", "send")
+    __slots__ = ("_ending", "_held", "_memory", "dialect", "headers", "id", "link", "method", "path", "receive", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str, memory: Memory) -> None:
         self._memory = memory
         self._held = 0
+        self._ending: Callable[[], None] | None = None
         self.dialect: Dialect | None = None  # none: OpenAI's chat, as engines speak it
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -81,7 +83,12 @@ class Request:
         self._memory.take(size)
         self._held += size
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        self._ending = call
+
     def end(self) -> None:
+        if self._ending is not None:
+            self._ending()
         self._memory.give(self._held)
         self._held = 0
 

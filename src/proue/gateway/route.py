@@ -60,7 +60,9 @@ class Routes:
         secret = self._secret(target)
         if secret is not None:
             lines.append(b"authorization: Bearer " + secret)
-        lines += [b"content-type: application/json", b"accept-encoding: identity", b"user-agent: proue"]
+        if operation != Operation.TRANSCRIPTION:
+            lines.append(b"content-type: application/json")
+        lines += [b"accept-encoding: identity", b"user-agent: proue"]
         return Route(origin, b"\r\n".join(lines) + b"\r\n")
 
     def _secret(self, target: Target) -> bytes | None:
@@ -83,16 +85,32 @@ def _path(target: Target, prefix: str, operation: str) -> str:
     return prefix.removesuffix("/v1") + BESIDE[operation]
 
 
+def form_head(
+    route: Route, *, boundary: bytes, request_id: str, traceparent: str, extra: Sequence[tuple[bytes, str]] = ()
+) -> bytes:
+    """A form whose size is not known yet."""
+    lines = [
+        route.head,
+        b'accept: */*\r\ntransfer-encoding: chunked\r\ncontent-type: multipart/form-data; boundary="%b"\r\n' % boundary,
+    ]
+    return b"".join([*lines, *_common(request_id, traceparent, extra)])
+
+
 def head(
     route: Route, *, size: int, request_id: str, stream: bool, traceparent: str, extra: Sequence[tuple[bytes, str]] = ()
 ) -> bytes:
     accept = b"text/event-stream" if stream else b"application/json"
     lines = [
         route.head,
-        b"accept: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (accept, size, request_id.encode()),
+        b"accept: %b\r\ncontent-length: %d\r\n" % (accept, size),
     ]
+    return b"".join([*lines, *_common(request_id, traceparent, extra)])
+
+
+def _common(request_id: str, traceparent: str, extra: Sequence[tuple[bytes, str]]) -> list[bytes]:
+    lines = [b"x-request-id: %b\r\n" % request_id.encode()]
     if traceparent and TRACEPARENT.fullmatch(traceparent):
         lines.append(b"traceparent: %b\r\n" % traceparent.encode())
     lines += [b"%b: %b\r\n" % (name, value.encode()) for name, value in extra]
     lines.append(b"\r\n")
-    return b"".join(lines)
+    return lines
