@@ -1,5 +1,6 @@
 """Audio that goes up as it comes: with the real client, with forms that others send, and with forms that lie."""
 
+import contextlib
 import io
 import json
 import os
@@ -349,7 +350,8 @@ def test_what_waits_on_disk_has_no_name(gateway, whisper):
 
 
 def nameless(gateway):
-    links = [link for link in Path(f"/proc/{gateway.process.pid}/fd").iterdir() if link.is_symlink()]
-    return [
-        name for link in links if (name := str(link.readlink())).startswith(str(gateway.spool)) and "(deleted)" in name
-    ]
+    found = []
+    for link in Path(f"/proc/{gateway.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it closed meanwhile
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(str(gateway.spool)) and name.endswith("(deleted)")]
