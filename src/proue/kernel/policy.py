@@ -26,7 +26,8 @@ class Operation(StrEnum):
     TRANSCRIPTION = "transcription"
 
 
-SILENT = frozenset({Operation.EMBEDDINGS, Operation.RERANK})  # nothing is written, so nothing streams
+# Nothing is written, so nothing streams. A tuple: an enum's hash is a call of Python's, its identity is not.
+SILENT = (Operation.EMBEDDINGS, Operation.RERANK)
 
 
 class Because(msgspec.Struct, frozen=True):
