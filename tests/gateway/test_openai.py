@@ -77,6 +77,7 @@ def test_tools_and_schemas_reach_the_engine(client, engine):
 def test_models_completions_and_embeddings(client, engine):
     assert "modele" in [model.id for model in client.models.list()]
     assert client.models.retrieve("modele").owned_by == "proue"
+    assert client.models.retrieve("org/modele-8b").id == "org/modele-8b"
     engine.behave = says(
         answer(b'{"object":"text_completion","choices":[{"index":0,"text":"b","finish_reason":"stop"}]}')
     )

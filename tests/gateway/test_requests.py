@@ -166,7 +166,10 @@ def test_models_are_those_that_may_receive_the_class_of_the_use(gateway):
 def test_one_model(gateway):
     found = get(gateway.port, "/v1/models/modele", authorization=f"Bearer {KEY}")
     assert found.json == {"id": "modele", "object": "model", "created": 0, "owned_by": "proue"}
-    for name in ("inconnu", "public", "", "../me"):
+    for name in ("org/modele-8b", "org%2Fmodele-8b"):  # the openai client escapes the slash, curl does not
+        found = get(gateway.port, f"/v1/models/{name}", authorization=f"Bearer {KEY}")
+        assert (found.status, found.json["id"]) == (200, "org/modele-8b")
+    for name in ("inconnu", "public", "", "../me", "org", "org/modele-8b/"):
         missing = get(gateway.port, f"/v1/models/{name}", authorization=f"Bearer {KEY}")
         assert (missing.status, missing.code) == (404, "model.unknown"), name
 
@@ -197,6 +200,35 @@ def test_everything_else_in_the_request_passes_untouched(gateway, engine):
     assert {name: bytes(raw) for name, raw in after.items()} == {
         name: bytes(raw) if name != "model" else b'"nom-du-moteur"' for name, raw in before.items()
     }
+
+
+def test_what_agents_and_reasoners_add_survives_both_ways(gateway, engine):
+    """Fields that other gateways drop or rename: each is its engine's own business."""
+    asked = {
+        **QUESTION, "max_completion_tokens": 9, "reasoning_effort": "low", "reasoning": {"effort": "low"},
+        "prompt_cache_key": "k", "parallel_tool_calls": True, "safety_identifier": "s", "service_tier": "auto",
+    }  # fmt: skip
+    said = (
+        b'{"choices":[{"index":0,"message":{"role":"assistant","content":null,"reasoning":"r","reasoning_content":"c",'
+        b'"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},'
+        b'{"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}'
+    )
+    engine.behave = says(answer(said))
+    assert post(gateway.port, asked).body == said
+    assert engine.last.json == asked
+    streamed = [
+        world.event({"choices": [{"index": 0, "delta": one}]})
+        for one in (
+            {"role": "assistant"}, {"reasoning": "r"}, {"reasoning_content": "c"},
+            {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
+                            {"index": 1, "id": "b", "function": {"name": "g", "arguments": ""}}]},
+            {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
+        )
+    ]  # fmt: skip
+    engine.behave = streams(*streamed, STOP, USAGE, DONE)
+    assert post(gateway.port, {**asked, "stream": True}).body == b"".join([*streamed, STOP, DONE])
+    assert engine.last.json == {**asked, "stream": True, "stream_options": {"include_usage": True}}
 
 
 def test_a_clients_secrets_and_cookies_never_reach_an_engine(gateway, engine):

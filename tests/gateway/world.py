@@ -24,7 +24,7 @@ from proue.wire import seal, snapshot, token, usage
 SECRET = "the-secret-of-the-gateway-tests-0123456789"
 KEY, EXPIRED, FUTURE, CHAT_ONLY = "sk-proue-known", "sk-proue-expired", "sk-proue-future", "sk-proue-chat-only"
 ENGINE_SECRET = "sk-engine-own-secret"
-OPERATIONS = ("chat", "text_completion", "embeddings")
+OPERATIONS = ("chat", "text_completion", "embeddings", "rerank", "transcription")
 INSTITUTION = "0999901A"
 KEY_ID, USE_ID = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
 PUBLIC, INTERNAL, PERSONAL, SENSITIVE, RESTRICTED = range(5)
@@ -84,6 +84,7 @@ def models(url: str) -> tuple[snapshot.Model, ...]:
     return (
         snapshot.Model("modele", (target(url),)),
         snapshot.Model("renomme", (target(url, served_as="nom-du-moteur", secret=sealed("essai")),)),
+        snapshot.Model("org/modele-8b", (target(url),)),
         snapshot.Model("public", (target(url, clearance=PUBLIC),)),
         snapshot.Model("mort", (target(nobody, endpoint="mort"),)),
         snapshot.Model("deux", (target(nobody, endpoint="mort"), target(url, endpoint="vif"))),

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import anthropic
 import openai
 import pytest
 
@@ -97,3 +98,32 @@ def test_an_engine_connected_in_one_line_receives_public_data_only(llama, proue_
         )
     assert refused.value.code == "class.above_clearance"
     assert refused.value.response.headers["x-should-retry"] == "false"
+
+
+def test_responses_through_the_real_engine(llama):
+    client, name = llama
+    with client.responses.stream(model=name, input="Bonjour", max_output_tokens=8) as stream:
+        for event in stream:
+            last = event
+    assert (last.type, last.response.incomplete_details.reason) == ("response.incomplete", "max_output_tokens")
+    assert last.response.usage.output_tokens == 8
+    assert last.response.output[0].content[0].text
+    schema = {"type": "object", "properties": {"oui": {"type": "boolean"}}, "required": ["oui"]}
+    format = {"type": "json_schema", "name": "reponse", "schema": schema}
+    said = client.responses.create(model=name, input="Bonjour", max_output_tokens=40, text={"format": format})
+    assert re.fullmatch(r"""\{\s*"oui"\s*:\s*(true|false)\s*\}\s*""", said.output_text)
+
+
+def test_messages_through_the_real_engine(llama, proue_up):
+    _, name = llama
+    with anthropic.Anthropic(base_url=proue_up.url, api_key=proue_up.key, max_retries=0) as client:
+        said = client.messages.create(model=name, max_tokens=8, system="Bref", messages=MESSAGES)
+        assert (said.stop_reason, said.usage.output_tokens, said.content[0].type) == ("max_tokens", 8, "text")
+        counted = client.messages.count_tokens(model=name, system="Bref", messages=MESSAGES)
+        read = said.usage.input_tokens + said.usage.cache_read_input_tokens
+        assert (counted.input_tokens, counted.model_extra) == (read, {})
+        with client.messages.stream(model=name, max_tokens=8, messages=MESSAGES) as stream:
+            told = [one.usage for one in stream if one.type == "message_delta"]
+            final = stream.get_final_message()
+        assert (final.stop_reason, final.usage.output_tokens) == ("max_tokens", 8)
+        assert told[0].impacts["tier"]

@@ -364,7 +364,10 @@ def listed(*names, owner="library"):
 
 
 def test_an_engine_is_connected_in_one_line_for_public_data(committed):
-    with engine(lambda: listed("mistral:7b", "llama3.3:70b", "nomic-embed-text")) as (url, seen):
+    with engine(lambda: listed("mistral:7b", "llama3.3:70b", "nomic-embed-text", "bge-reranker", "whisper-large")) as (
+        url,
+        seen,
+    ):
         said = engines.connect(url)
     assert seen == [("/v1/models", None)]
     assert "Ollama" in said
@@ -373,6 +376,7 @@ def test_an_engine_is_connected_in_one_line_for_public_data(committed):
         endpoint = Endpoint.objects.get()
         assert (endpoint.clearance, endpoint.provider.code, endpoint.code[:7]) == (DataClass.PUBLIC, "local", "ollama-")
         rows = {row.name: (row.size_class, row.operations, row.params_total_b) for row in Model.objects.all()}
+    assert (rows.pop("bge-reranker")[1], rows.pop("whisper-large")[1]) == (["rerank"], ["transcription"])
     assert rows == {
         "mistral:7b": ("small", ["chat", "text_completion"], None),
         "llama3.3:70b": ("large", ["chat", "text_completion"], None),

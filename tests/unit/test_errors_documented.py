@@ -18,6 +18,10 @@ The message is French, or English when `Accept-Language` prefers it. `x-should-r
 refusal; what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream,
 without `[DONE]`.
 
+Under `/v1/messages` the shape is Anthropic's, `{"type": "error", "error": {"type", "message", …}, "request_id"}`, with
+the same `code`, `param` and `clauses` inside; in a stream it is `event: error`. In a stream of `/v1/responses` it is
+`response.failed`.
+
 | code | status | français | English |
 |---|---|---|---|
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MICRO = 1e6
 DataClassCode = Literal["public", "internal", "personal", "sensitive", "restricted"]
-OperationCode = Literal["chat", "text_completion", "embeddings"]
+OperationCode = Literal["chat", "text_completion", "embeddings", "rerank", "transcription"]
 
 
 class Problem(msgspec.Struct, frozen=True):

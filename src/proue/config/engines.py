@@ -33,7 +33,12 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # Where these programs listen when nobody says otherwise.
 KNOWN_PORTS = {11434: "Ollama", 8080: "llama.cpp", 8000: "vLLM", 1234: "LM Studio"}
 OWNERS = {"library": "Ollama", "llamacpp": "llama.cpp", "vllm": "vLLM", "organization_owner": "LM Studio"}
-EMBEDDERS = re.compile(r"embed|\bbge\b|\be5\b|gte-|minilm|rerank", re.IGNORECASE)
+# What a model does, by its name; else it converses.
+KINDS = (
+    (re.compile(r"rerank", re.IGNORECASE), ["rerank"]),
+    (re.compile(r"embed|\bbge\b|\be5\b|gte-|minilm", re.IGNORECASE), ["embeddings"]),
+    (re.compile(r"whisper", re.IGNORECASE), ["transcription"]),
+)
 BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
 
 
@@ -189,7 +194,7 @@ def _declare(base_url: str, name: str, names: list[str], secret: str | None) -> 
             served_as=one,
             # A name's « 7b » says the size, not the parameters: the figures stay of the opaque tier.
             size_class=rules.size_of(float(size[1]) if size else None).value,
-            operations=["embeddings"] if EMBEDDERS.search(one) else ["chat", "text_completion"],
+            operations=next((does for kind, does in KINDS if kind.search(one)), ["chat", "text_completion"]),
             at=at,
         )
     back = [served[one].name for one in names if one in served]

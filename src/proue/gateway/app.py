@@ -5,13 +5,18 @@ import logging
 import posixpath
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, errors, portal, shield
+from proue.gateway import auth, counting, errors, portal, shield, transcription
 from proue.gateway import body as bodies
+from proue.gateway.counting import Count
+from proue.gateway.dialects import Dialect
+from proue.gateway.dialects.messages import Messages
+from proue.gateway.dialects.responses import Responses
+from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
@@ -21,6 +26,7 @@ from proue.gateway.server import Send
 from proue.gateway.settings import Settings
 from proue.gateway.shield import Veil
 from proue.gateway.snapshot import Source
+from proue.gateway.transcription import Transcription, Upload
 from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
 from proue.kernel.policy import Admit, Operation, reachable
@@ -29,10 +35,25 @@ from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
 
 log = logging.getLogger("proue.gateway")
 
-OPERATIONS = {
-    "/v1/chat/completions": Operation.CHAT,
-    "/v1/completions": Operation.TEXT_COMPLETION,
-    "/v1/embeddings": Operation.EMBEDDINGS,
+
+class Way(NamedTuple):
+    """What a path asks of an engine, and in which dialect."""
+
+    operation: Operation
+    dialect: Dialect | None = None
+    exchange: type[Exchange] = Exchange
+    name: str = ""  # where it is not the operation that a key allows
+
+
+WAYS = {
+    "/v1/chat/completions": Way(Operation.CHAT),
+    "/v1/completions": Way(Operation.TEXT_COMPLETION),
+    "/v1/embeddings": Way(Operation.EMBEDDINGS, exchange=Embedding),
+    "/v1/rerank": Way(Operation.RERANK),
+    "/v1/audio/transcriptions": Way(Operation.TRANSCRIPTION),
+    "/v1/messages": Way(Operation.CHAT, Messages()),
+    "/v1/messages/count_tokens": Way(Operation.CHAT, Messages(), Count, counting.OPERATION),
+    "/v1/responses": Way(Operation.CHAT, Responses()),
 }
 MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
 LOOPBACK = ("127.", "::1")
@@ -77,12 +98,13 @@ class App:
         usage_id = uuid7()
         request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)
         raw = scope["raw_path"].decode("latin-1")
+        way = WAYS.get(raw)
+        if way is not None:
+            request.dialect = way.dialect
         if self._exposed and raw not in self._own and (shut := self._shut()):
-            request.answer(errors.answer(GatewayError(shut), english=request.english))
-            return
-        operation = OPERATIONS.get(raw)
-        if operation is not None:
-            await self._engine(request, operation, usage_id)
+            request.refuse(GatewayError(shut))
+        elif way is not None:
+            await self._engine(request, way, usage_id)
         elif raw in self._own:
             request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
@@ -102,39 +124,46 @@ class App:
 
     # --- requests to engines
 
-    async def _engine(self, request: Request, operation: Operation, usage_id: Any) -> None:
+    async def _engine(self, request: Request, way: Way, usage_id: Any) -> None:
         metrics, started = self._means.metrics, time.monotonic()
         status, outcome, exchange = 499, "client_gone", None
         metrics.in_flight += 1
         try:
-            exchange = await self._admitted(request, operation, usage_id)
+            exchange = await self._admitted(request, way, usage_id)
             await exchange.run()
             status, outcome = exchange.status or 499, exchange.outcome
         except Gone:
             pass
         except GatewayError as error:
             status, outcome = error.status, "refused"
-            request.answer(errors.answer(error, english=request.english))
+            request.refuse(error)
         except Exception:
             log.exception("request %s", request.id)
             status, outcome = 500, "fault"
             if exchange is None or not exchange.status:
-                request.answer(errors.answer(GatewayError("gateway.fault"), english=request.english))
+                request.refuse(GatewayError("gateway.fault"))
         finally:
             metrics.in_flight -= 1
             request.end()
-            metrics.request(operation, status, outcome, time.monotonic() - started)
+            metrics.request(way.name or way.operation, status, outcome, time.monotonic() - started)
             if self._access.enabled:
                 self._engine_line(request, status, outcome, started, exchange)
 
-    async def _admitted(self, request: Request, operation: Operation, usage_id: Any) -> Exchange:
+    async def _admitted(self, request: Request, way: Way, usage_id: Any) -> Exchange:
+        operation = way.operation
         _only(request, "POST")
         if self._means.metrics.in_flight > self._settings.limits.in_flight:
             raise GatewayError("gateway.busy")
         snapshot, grant = self._grant(request)
+        if operation is Operation.TRANSCRIPTION:
+            return await self._uploaded(request, snapshot, grant, usage_id)
         limits = self._settings.limits
         data = await request.body(limit=limits.body_bytes, seconds=limits.body_s)
-        asked = bodies.read(data, operation)
+        speech = None
+        if request.dialect is not None:
+            speech = request.dialect.read(data, str(usage_id))
+            data = speech.chat
+        asked = way.exchange.of(bodies.read(data, operation))
         wanted = request.headers.get(b"x-proue-data-class")
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
         veil = shield.raised(grant, asked, limit=limits.shield_bytes)
@@ -145,7 +174,22 @@ class App:
                 veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
             )
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
-        return Exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil)
+        return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
+
+    async def _uploaded(self, request: Request, snapshot: Snapshot, grant: Grant, usage_id: Any) -> Exchange:
+        limits = self._settings.limits
+        upload = Upload(request, limits, self._settings.spool_dir)
+        request.at_end(upload.close)
+        asked = transcription.asked(await upload.until_model())
+        operation, wanted = Operation.TRANSCRIPTION, request.headers.get(b"x-proue-data-class")
+        admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        veil = shield.raised(grant, asked, limit=limits.shield_bytes, readable=False)
+        if veil is not None and not shield.cleared(admitted, now=time.time()):
+            admitted = self._settled(
+                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
+            )
+        means = self._means
+        return Transcription(means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, upload=upload)
 
     def _settled(self, veil: Veil, admitted: Admit, again: Callable[[DataClass], Admit]) -> Admit:
         """Raises GatewayError. What was found is counted, never written."""
@@ -159,7 +203,7 @@ class App:
         snapshot = self._source.current
         if snapshot.empty:
             raise GatewayError("gateway.not_ready")
-        credential = auth.bearer(request.headers.get(b"authorization"))
+        credential = auth.credential(request.headers)
         now = time.time()
         return snapshot, auth.grant_for(snapshot, credential, session_key=self._session_key, now=now)
 

@@ -1,6 +1,7 @@
 """Who asks: a key's digest or a session token, against the snapshot. No clock, no I/O."""
 
 import hmac
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,6 +11,13 @@ from proue.wire.snapshot import Grant, Snapshot
 
 MAX_KEY = 256
 BEARER = "bearer "
+
+
+def credential(headers: Mapping[bytes, str]) -> str:
+    """Anthropic's clients send x-api-key; with both, authorization speaks."""
+    if b"authorization" not in headers and headers.get(b"x-api-key", "").strip():
+        return headers[b"x-api-key"].strip()
+    return bearer(headers.get(b"authorization"))
 
 
 def bearer(header: str | None) -> str:

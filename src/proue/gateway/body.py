@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from proue.gateway.errors import GatewayError
-from proue.kernel.policy import Operation
+from proue.kernel.policy import SILENT, Operation
 
 RESERVE_DEFAULT = 1024  # output tokens set aside when the client gives no bound
 RESERVE_MAX = 1_000_000
@@ -45,13 +45,13 @@ def read(data: bytes, operation: Operation) -> Asked:
         raise GatewayError("request.malformed") from None
     if not isinstance(model, str) or not model:
         raise GatewayError("model.missing", param="model")
-    embeds = operation is Operation.EMBEDDINGS
+    silent = operation in SILENT
     return Asked(
         fields=fields,
         model=model,
-        stream=stream and not embeds,
+        stream=stream and not silent,
         wants_usage=options is not None and _value(options, "include_usage") is True,
-        reserve=0 if embeds else _reserve(fields),
+        reserve=0 if silent else _reserve(fields),
         tokens_in_estimate=estimate_tokens(len(data)),
     )
 

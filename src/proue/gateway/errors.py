@@ -1,7 +1,7 @@
 """Every refusal that a client of `/v1` may meet: code → status, French, English. The shape is OpenAI's."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -138,6 +138,21 @@ SENTENCES: dict[str, Sentence] = {
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
     ),
+    "request.field": Sentence(
+        400,
+        "Le champ « {field} » n’a pas la forme attendue.",
+        "The field “{field}” does not have the expected shape.",
+    ),
+    "request.unsupported": Sentence(
+        400,
+        "« {what} » n’existe pas derrière cette passerelle, et rien n’a été transmis : retirez-le de la requête.",
+        "“{what}” does not exist behind this gateway, and nothing was sent: take it out of the request.",
+    ),
+    "request.stateless": Sentence(
+        400,
+        "La passerelle ne garde aucune conversation : envoyez-la entière dans « input », sans « {field} ».",
+        "The gateway keeps no conversation: send it whole in “input”, without “{field}”.",
+    ),
     "request.too_large": Sentence(
         413,
         "Le corps de la requête dépasse {limit} Mo.",
@@ -153,6 +168,11 @@ SENTENCES: dict[str, Sentence] = {
         415,
         "Le corps de la requête doit être envoyé sans compression.",
         "The body of the request must be sent uncompressed.",
+    ),
+    "form.malformed": Sentence(
+        400,
+        "Le formulaire n’est pas lisible : envoyez « multipart/form-data » avec un fichier et un seul champ « model ».",
+        "The form cannot be read: send “multipart/form-data” with a file and one field “model” only.",
     ),
     "path.unknown": Sentence(
         404, "Cette adresse n’existe pas.", "There is nothing at this address."
@@ -284,6 +304,13 @@ def payload(error: GatewayError, *, english: bool) -> bytes:
     if found:
         body["found"] = found
     return msgspec.json.encode({"error": body})
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """The error object of an answer in OpenAI's shape: ours, or an engine's that has it."""
+    error = msgspec.json.decode(body, type=dict[str, Any])["error"]
+    assert isinstance(error, dict)
+    return error
 
 
 # What was found, as kernel.personal names it.

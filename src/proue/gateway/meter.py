@@ -21,12 +21,12 @@ class Counts(msgspec.Struct):
     estimated: bool = True
 
     def told(self, usage: dict[str, Any]) -> None:
-        """An OpenAI usage object. What is absent or is no count is left as it was."""
-        tokens_in = count(usage.get("prompt_tokens"))
+        """An OpenAI usage object; of a transcription, its tokens have other names. What is no count changes nothing."""
+        tokens_in = count(usage.get("prompt_tokens", usage.get("input_tokens")))
         if tokens_in is None:
             return
         self.tokens_in = tokens_in
-        self.tokens_out = count(usage.get("completion_tokens")) or 0
+        self.tokens_out = count(usage.get("completion_tokens", usage.get("output_tokens"))) or 0
         self.tokens_in_cached = min(_detail(usage, "prompt_tokens_details", "cached_tokens"), tokens_in)
         self.tokens_reasoning = min(_detail(usage, "completion_tokens_details", "reasoning_tokens"), self.tokens_out)
         self.estimated = False

@@ -13,6 +13,7 @@ import msgspec
 from proue.gateway import body as bodies
 from proue.gateway import errors, meter, route
 from proue.gateway.body import Asked
+from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Ticket
 from proue.gateway.logs import Line
@@ -26,7 +27,7 @@ from proue.gateway.shield import Veil
 from proue.gateway.sse import UNREADABLE, Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Admit, Operation, Refuse, decide
+from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
@@ -94,13 +95,14 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_veil", "_wanted",
+        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_speech", "_stream",
+        "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
     def __init__(
         self, means: Means, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation,
-        admitted: Admit, usage_id: UUID, veil: Veil | None = None,
+        admitted: Admit, usage_id: UUID, veil: Veil | None = None, speech: Speech | None = None,
     ) -> None:  # fmt: skip
         self._means = means
         self._request = request
@@ -110,6 +112,8 @@ class Exchange:
         self._operation = operation
         self._veil = veil
         self._shielded: dict[str, int] | None = None  # what was masked before it left
+        self._speech = speech  # none: what the engine says is what the client reads
+        self._stream: Stream | None = None
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
@@ -122,6 +126,11 @@ class Exchange:
         self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
         self.status = 0
+
+    @staticmethod
+    def of(asked: Asked) -> Asked:
+        """What is admitted for it."""
+        return asked
 
     def _settle(self, admitted: Admit) -> None:
         """On an endpoint, until it fails."""
@@ -189,10 +198,7 @@ class Exchange:
             raise GatewayError("upstream.unreachable") from None
 
     async def _ask(self) -> tuple[Connection, Pool]:
-        target, asked, request = self.target, self._asked, self._request
-        if self._veil is not None:
-            asked = self._veil.asked_of(target, time.time())
-            self._shielded = None if asked is self._asked else self._veil.counts
+        target, asked, request = self.target, self._readable(), self._request
         way = self._means.routes.route(target, self._operation)
         content = bodies.write(asked, target.served_as)
         head = route.head(
@@ -208,6 +214,14 @@ class Exchange:
             pool, head, content, watch=request.link.watch, seconds=self._left(self._means.limits.first_byte_s)
         )
         return connection, pool
+
+    def _readable(self) -> Asked:
+        """The request as this machine may read it. Raises GatewayError: what may not be read is not sent."""
+        if self._veil is None:
+            return self._asked
+        asked = self._veil.asked_of(self.target, time.time())
+        self._shielded = self._veil.counts if self._veil.masks(asked) else None
+        return asked
 
     def _assertion(self) -> list[tuple[bytes, str]]:
         """For whom an engine of ours answers. Nothing of the kind leaves to others."""
@@ -274,6 +288,8 @@ class Exchange:
         )
         restorer = self._veil.restorer() if self._veil is not None and self._shielded else None
         noted = time.monotonic()
+        spoken = None if self._speech is None else self._speech.stream(limits.event_bytes)
+        self._stream = spoken
         try:
             while block := await connection.read(self._left(limits.idle_s)):
                 if self._first_byte_us is None:
@@ -281,6 +297,8 @@ class Exchange:
                 passed = scanner.feed(block)
                 if restorer is not None:
                     passed = restorer.feed(passed)
+                if spoken is not None:
+                    passed = spoken.feed(passed)
                 if passed:
                     await self._send(passed, more=True)
                 if link.gone:  # the server swallows writes to a closed socket: we must look ourselves
@@ -294,6 +312,8 @@ class Exchange:
                 rest = restorer.feed(rest) + restorer.finish()
             if not scanner.complete and not scanner.error:
                 raise UpstreamFailed  # a clean end of the connection is not the end of an answer
+            if spoken is not None:
+                rest = spoken.feed(rest) + spoken.finish()
         finally:
             self._counts.tokens_out = max(scanner.chunks - 1, 0)  # the first chunk carries only a role
             if scanner.usage is not None:
@@ -305,20 +325,26 @@ class Exchange:
         limits = self._means.limits
         self._first_byte_us = self._elapsed_us()
         answer = await self._read_whole(connection, limits.answer_bytes)
-        self._counts.tokens_out = 0 if self._operation is Operation.EMBEDDINGS else bodies.estimate_tokens(len(answer))
+        self._counts.tokens_out = 0 if self._operation in SILENT else bodies.estimate_tokens(len(answer))
         kind = connection.header(b"content-type") or JSON
         headers = [(b"content-type", kind)]
         encoding = connection.header(b"content-encoding")
         if encoding is not None:  # we asked for none: it passes unread, and is counted by its size
+            if self._speech is not None:
+                raise GatewayError("upstream.malformed")
             headers.append((b"content-encoding", encoding))
         else:
             if self._veil is not None and self._shielded:
                 answer = self._veil.restore(answer)
-            answer = self._with_impacts(answer)
+            answer = await self._turned(self._with_impacts(answer))
         self._outcome = Outcome.DONE
         self._whole(OK, headers, answer)
         if self._request.link.gone:
             self._outcome = Outcome.CLIENT_GONE
+
+    async def _turned(self, answer: bytes) -> bytes:
+        """As the client asked for it. Raises GatewayError."""
+        return answer if self._speech is None else self._speech.whole(answer)
 
     def _with_impacts(self, answer: bytes) -> bytes:
         try:
@@ -351,16 +377,23 @@ class Exchange:
     async def _relay_error(self, connection: Connection) -> None:
         """A refusal in OpenAI's shape passes as it is; any other is said in our words, around the engine's own."""
         status = connection.status
-        self._outcome = Outcome.UPSTREAM_ERROR
         self._counts = Counts(tokens_in=0, estimated=False)
         if status < CLIENT_ERROR:  # a redirect is never followed, and another success is not one that we understand
             raise GatewayError("upstream.malformed")
         if status == UNAUTHORIZED:
             raise GatewayError("upstream.unauthorized")
-        answer = await self._read_whole(connection, self._means.limits.error_bytes)
+        self._refused(connection, await self._read_whole(connection, self._means.limits.error_bytes))
+
+    def _refused(self, connection: Connection, answer: bytes) -> None:
+        status = connection.status
+        self._outcome = Outcome.UPSTREAM_ERROR
+        self._counts = Counts(tokens_in=0, estimated=False)
         retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
         said = _spoken(answer)
         if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):
+            dialect = self._request.dialect
+            if dialect is not None:
+                answer = dialect.refusal(status, answer, self._request.id)
             self._whole(status, [(b"content-type", JSON), *retry], answer)
             return
         error = GatewayError("upstream.error", status=status, code_seen=status, said=_words(said))
@@ -373,12 +406,16 @@ class Exchange:
     async def _end_badly(self, error: GatewayError) -> None:
         """Before our status: a plain error. After it: an error inside the stream, and no [DONE]."""
         if self._begun:
-            await self._send(errors.in_band(error, english=self._request.english), more=False)
+            english, spoken = self._request.english, self._stream
+            said = errors.in_band(error, english=english)
+            if spoken is not None:
+                said = b"\n\n" + spoken.fail(errors.payload(error, english=english))
+            await self._send(said, more=False)
         else:
             self._answer(error)
 
     def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
-        whole = errors.answer(error, english=self._request.english, extra=extra or ())
+        whole = self._request.refusal(error, extra or ())
         # A fallback that the policy refuses: the head already says why the first endpoint was chosen.
         headers = [one for one in whole.headers if one[0] != ROUTE_REASON]
         self._whole(whole.status, headers, whole.body)

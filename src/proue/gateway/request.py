@@ -5,6 +5,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from proue.gateway import errors
+from proue.gateway.dialects import Dialect
 from proue.gateway.errors import Answer, GatewayError, prefers_english
 from proue.gateway.server import Link, Send, respond
 from proue.gateway.settings import MB
@@ -16,8 +18,9 @@ Receive = Callable[[], Awaitable[Message]]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 READ_HEADERS = frozenset(
     {
-        b"authorization", b"accept-language", b"content-length", b"content-encoding", b"traceparent",
-        b"x-proue-data-class", b"x-request-id",
+        b"authorization", b"accept-language", b"content-length", b"content-encoding", b"content-type",
+        b"traceparent",
+        b"x-api-key", b"x-proue-data-class", b"x-request-id",
     }
 )  # fmt: skip
 
@@ -55,11 +58,13 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
 
 
 class Request:
-    __slots__ = ("_held", "_memory", "headers", "id", "link", "method", "path", "receive", "send")
+    __slots__ = ("_ending", "_held", "_memory", "dialect", "headers", "id", "link", "method", "path", "receive", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str, memory: Memory) -> None:
         self._memory = memory
         self._held = 0
+        self._ending: Callable[[], None] | None = None
+        self.dialect: Dialect | None = None  # none: OpenAI's chat, as engines speak it
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Mapping[bytes, str] = _read(scope["headers"])
@@ -78,7 +83,12 @@ class Request:
         self._memory.take(size)
         self._held += size
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        self._ending = call
+
     def end(self) -> None:
+        if self._ending is not None:
+            self._ending()
         self._memory.give(self._held)
         self._held = 0
 
@@ -119,6 +129,16 @@ class Request:
         if len(body) > limit:
             raise GatewayError("request.too_large", limit=limit // MB)
         return body
+
+    def refusal(self, error: GatewayError, extra: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+        """In the language and the dialect of this client."""
+        answer = errors.answer(error, english=self.english, extra=extra)
+        if self.dialect is None:
+            return answer
+        return answer._replace(body=self.dialect.refusal(answer.status, answer.body, self.id))
+
+    def refuse(self, error: GatewayError) -> None:
+        self.answer(self.refusal(error))
 
     def answer(self, answer: Answer) -> None:
         respond(

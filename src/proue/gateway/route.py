@@ -9,11 +9,15 @@ from proue.kernel.policy import Operation
 from proue.wire import seal
 from proue.wire.snapshot import Target
 
-PATHS = {
+TEMPLATE, TOKENIZE = "apply-template", "tokenize"
+PATHS: dict[str, str] = {
     Operation.CHAT: "/chat/completions",
     Operation.TEXT_COMPLETION: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
+    Operation.RERANK: "/rerank",
+    Operation.TRANSCRIPTION: "/audio/transcriptions",
 }
+BESIDE = {TEMPLATE: "/apply-template", TOKENIZE: "/tokenize"}  # not under /v1: llama.cpp and vLLM put them beside it
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 CONTROL = re.compile(r"[\x00-\x20\x7f]")
 CACHE_MAX = 4096
@@ -33,9 +37,9 @@ class Routes:
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key
-        self._known: dict[tuple[str, str, bytes | None, Operation], Route] = {}
+        self._known: dict[tuple[str, str, bytes | None, str], Route] = {}
 
-    def route(self, target: Target, operation: Operation) -> Route:
+    def route(self, target: Target, operation: str) -> Route:
         key = (target.endpoint, target.base_url, target.secret, operation)
         route = self._known.get(key)
         if route is None:
@@ -44,10 +48,10 @@ class Routes:
             route = self._known[key] = self._make(target, operation)
         return route
 
-    def _make(self, target: Target, operation: Operation) -> Route:
+    def _make(self, target: Target, operation: str) -> Route:
         try:
             origin, prefix = parse_base_url(target.base_url)
-            path = prefix + PATHS[operation]
+            path = _path(target, prefix, operation)
             lines = [f"POST {path} HTTP/1.1".encode("ascii"), b"host: " + origin.header]
         except (ValueError, UnicodeError) as error:
             raise Misconfigured(f"{target.endpoint}: base_url") from error
@@ -56,7 +60,9 @@ class Routes:
         secret = self._secret(target)
         if secret is not None:
             lines.append(b"authorization: Bearer " + secret)
-        lines += [b"content-type: application/json", b"accept-encoding: identity", b"user-agent: proue"]
+        if operation != Operation.TRANSCRIPTION:
+            lines.append(b"content-type: application/json")
+        lines += [b"accept-encoding: identity", b"user-agent: proue"]
         return Route(origin, b"\r\n".join(lines) + b"\r\n")
 
     def _secret(self, target: Target) -> bytes | None:
@@ -71,16 +77,40 @@ class Routes:
             raise Misconfigured(f"{target.endpoint}: secret") from None
 
 
+def _path(target: Target, prefix: str, operation: str) -> str:
+    if operation not in BESIDE:
+        return prefix + PATHS[operation]
+    if not prefix.endswith("/v1"):
+        raise Misconfigured(f"{target.endpoint}: nothing is beside {prefix or '/'}")
+    return prefix.removesuffix("/v1") + BESIDE[operation]
+
+
+def form_head(
+    route: Route, *, boundary: bytes, request_id: str, traceparent: str, extra: Sequence[tuple[bytes, str]] = ()
+) -> bytes:
+    """A form whose size is not known yet."""
+    lines = [
+        route.head,
+        b'accept: */*\r\ntransfer-encoding: chunked\r\ncontent-type: multipart/form-data; boundary="%b"\r\n' % boundary,
+    ]
+    return b"".join([*lines, *_common(request_id, traceparent, extra)])
+
+
 def head(
     route: Route, *, size: int, request_id: str, stream: bool, traceparent: str, extra: Sequence[tuple[bytes, str]] = ()
 ) -> bytes:
     accept = b"text/event-stream" if stream else b"application/json"
     lines = [
         route.head,
-        b"accept: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (accept, size, request_id.encode()),
+        b"accept: %b\r\ncontent-length: %d\r\n" % (accept, size),
     ]
+    return b"".join([*lines, *_common(request_id, traceparent, extra)])
+
+
+def _common(request_id: str, traceparent: str, extra: Sequence[tuple[bytes, str]]) -> list[bytes]:
+    lines = [b"x-request-id: %b\r\n" % request_id.encode()]
     if traceparent and TRACEPARENT.fullmatch(traceparent):
         lines.append(b"traceparent: %b\r\n" % traceparent.encode())
     lines += [b"%b: %b\r\n" % (name, value.encode()) for name, value in extra]
     lines.append(b"\r\n")
-    return b"".join(lines)
+    return lines

@@ -22,6 +22,8 @@ class BadSetting(SystemExit):
 
 class Limits(msgspec.Struct, frozen=True):
     body_bytes: int = 16 * MB  # of a request to an engine
+    upload_bytes: int = 100 * MB  # of a form with a file, which is never whole in memory
+    form_bytes: int = 1 * MB  # of a form that waits in memory for its model; beyond, on disk
     portal_body_bytes: int = 64 * MB
     answer_bytes: int = 64 * MB  # of an answer that is not a stream
     error_bytes: int = 256 * 1024  # of an engine's error that we relay
@@ -36,8 +38,10 @@ class Limits(msgspec.Struct, frozen=True):
     log_bytes: int = 1 * MB  # lines that wait for a slow reader of the log
     head_s: float = 10.0  # a client that is slower to say what it wants is closed
     body_s: float = 120.0
+    upload_s: float = 600.0  # for a file to come
     connect_s: float = 5.0
     first_byte_s: float = 600.0  # a queue or a long prompt; the openai client itself waits 600 s
+    count_s: float = 10.0  # of a tokenizer; then we estimate
     idle_s: float = 120.0  # between two bytes of an answer
     total_s: float = 3600.0
     send_s: float = 120.0  # a client that takes nothing of what waits for it is closed

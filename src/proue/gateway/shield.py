@@ -37,7 +37,7 @@ HINT = re.compile(rb"[0-9@]")
 PSEUDONYM = re.compile(rb"\[(?:%b)-[0-9]{1,4}\]" % "|".join(Kind).encode())
 PSEUDONYM_TEXT = re.compile(PSEUDONYM.pattern.decode())
 OURS = frozenset({"model", "stream", "stream_options"})  # fields that say nothing of anybody
-SAID = ("messages", "input", "prompt")
+SAID = ("messages", "input", "prompt", "query", "documents")
 TEXTS = frozenset(
     {
         "message", "text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal", "thinking",
@@ -67,12 +67,11 @@ class Veil:
         "mode",
     )
 
-    def __init__(self, mode: Shield, asked: Asked, *, limit: int) -> None:
+    def __init__(self, mode: Shield, asked: Asked, *, limit: int, readable: bool = True) -> None:
         self.mode = mode
         self._asked = asked
         self._limit = limit
-        self._looked = False
-        self._blind = False
+        self._looked = self._blind = not readable
         self._masked: Asked | None = None
         self._values: dict[str, bytes] = {}  # value → pseudonym
         self._written: dict[bytes, bytes] = {}  # pseudonym → value
@@ -107,6 +106,9 @@ class Veil:
             raise self.refusal()
         assert self._masked is not None
         return self._masked
+
+    def masks(self, asked: Asked) -> bool:
+        return asked is self._masked
 
     def refusal(self) -> GatewayError:
         if self._blind:
@@ -181,12 +183,12 @@ class Veil:
         return Restorer({name.decode(): value.decode() for name, value in self._written.items()})
 
 
-def raised(grant: Grant, asked: Asked, *, limit: int) -> Veil | None:
-    """None for a use that lets everything pass. A word that we do not know blocks."""
+def raised(grant: Grant, asked: Asked, *, limit: int, readable: bool = True) -> Veil | None:
+    """None for a use that lets everything pass. A word that we do not know blocks. Sound is not `readable`."""
     if grant.shield == Shield.ALLOW:
         return None
     mode = Shield(grant.shield) if grant.shield in set(Shield) else Shield.BLOCK
-    return Veil(mode, asked, limit=limit)
+    return Veil(mode, asked, limit=limit, readable=readable)
 
 
 def cleared(admitted: Admit, *, now: float) -> bool:

@@ -79,13 +79,8 @@ class Scanner:
         return end
 
     def _events(self, whole: bytes) -> list[bytes]:
-        events, start = [], 0
-        for match in EVENT_END.finditer(whole):
-            events.append(whole[start : match.end()])
-            start = match.end()
-        if start < len(whole):
-            events.append(whole[start:])
-        return events
+        events, rest = split(whole)
+        return [*events, rest] if rest else events
 
     def _note(self, block: bytes) -> None:
         self.chunks += block.count(DATA)
@@ -95,7 +90,7 @@ class Scanner:
         if SPECIAL.search(event) is None:
             self._note(event)
             return event
-        data = _data(event)
+        data = data_of(event)
         if data == DONE:
             self.done = True
             return event
@@ -128,7 +123,16 @@ class Scanner:
         return _event({name: value for name, value in fields.items() if name != "usage"})
 
 
-def _data(event: bytes) -> bytes:
+def split(data: bytes) -> tuple[list[bytes], bytes]:
+    """Whole events, and what has not ended."""
+    events, start = [], 0
+    for match in EVENT_END.finditer(data):
+        events.append(data[start : match.end()])
+        start = match.end()
+    return events, data[start:]
+
+
+def data_of(event: bytes) -> bytes:
     lines = [line[len(DATA) :].removeprefix(b" ") for line in LINE_END.split(event) if line.startswith(DATA)]
     return b"\n".join(lines)
 

@@ -31,6 +31,12 @@ class Operation(StrEnum):
     CHAT = "chat"
     TEXT_COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    TRANSCRIPTION = "transcription"
+
+
+# Nothing is written, so nothing streams. A tuple: an enum's hash is a call of Python's, its identity is not.
+SILENT = (Operation.EMBEDDINGS, Operation.RERANK)
 
 
 class Because(msgspec.Struct, frozen=True):
