@@ -81,7 +81,7 @@ def test_the_visit_in_order(browser, proue_up):
 
         for code, fate in (("BC-016", "servi"), (NEED, "au contrat"), ("BC-061", "refusé")):
             one.go("/visite/")
-            one.page.get_by_role("listitem").filter(has_text=f"{code}\xa0:").get_by_role("link").click()
+            one.page.locator("ol.steps").get_by_role("link", name=code, exact=True).click()
             expect(one.page.locator("main .badge").first).to_contain_text(fate)
             expect(one.page.locator(".spine [aria-current=step]")).to_have_count(1)
 

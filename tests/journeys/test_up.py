@@ -122,8 +122,8 @@ def arrived(up: Up, wanted: int, like: str = "%", seconds: float = 30) -> bool:
 @pytest.mark.slow
 def test_postgresql_killed_under_the_tree_is_replaced_and_nothing_is_lost(fresh):
     up = fresh().start().wait_ready()
-    assert ask(up)[0] == 200
-    assert arrived(up, 1)
+    assert ask(up, request_id="killed-0")[0] == 200
+    assert arrived(up, 1, "killed-%")
     os.kill(postmaster(up), signal.SIGKILL)
     for path in ("/healthz", "/v1/models"):  # the gateway never needed it
         assert get(up, path, Authorization=f"Bearer {up.key}")[0] == 200
@@ -135,11 +135,11 @@ def test_postgresql_killed_under_the_tree_is_replaced_and_nothing_is_lost(fresh)
     deadline, status = time.monotonic() + 30, 0
     count = 1
     while status != 200 and time.monotonic() < deadline:
-        status = ask(up)[0]
+        status = ask(up, request_id=f"killed-{count}")[0]
         count += 1
         time.sleep(0.2)
     assert status == 200
-    assert arrived(up, count), (usages(up), count)
+    assert arrived(up, count, "killed-%"), (usages(up, "killed-%"), count)
     assert get(up, "/")[0] == 200
     assert up.stop() == 0
 
@@ -359,7 +359,7 @@ def test_a_disk_that_fills_under_the_tree_ends_nothing_and_loses_nothing(fresh):
 def test_kill_everything_then_start_again(fresh):
     """kill -9 of the supervisor takes the tree with it; the next start finds every answer and every usage."""
     up = fresh().start().wait_ready()
-    assert ask(up)[0] == 200
+    assert ask(up, request_id="again-0")[0] == 200
     os.kill(up.process.pid, signal.SIGKILL)
     up.ended(10)
     deadline = time.monotonic() + 15
@@ -371,8 +371,8 @@ def test_kill_everything_then_start_again(fresh):
     assert not left.strip(), "processes outlived their supervisor"
     up.said.clear()
     up.start().wait_ready()
-    assert ask(up)[0] == 200
-    assert arrived(up, 2), "one before the kill, one after"
+    assert ask(up, request_id="again-1")[0] == 200
+    assert arrived(up, 2, "again-%"), "one before the kill, one after"
     assert up.stop() == 0
 
 

@@ -55,7 +55,7 @@ def test_a_visitor_asks_under_the_public_use(world):
     session, statement = opened(PUBLIC_ACTOR, world)
     assert (session.use_code, session.data_class, statement.person) == ("assistant-public", DataClass.PUBLIC, "visitor")
     assert statement.access_scopes == (str(PUBLIC),)
-    assert session.models == ("proue-citations", "alliance-citations")
+    assert session.models == ("proue-citations", "alliance-citations", "grand-large-citations")
 
 
 def test_a_member_asks_under_their_institution_with_their_scopes(world):
@@ -92,7 +92,7 @@ def test_a_use_limits_its_models(world):
     with system("apply"):
         use = queries.use_for(PUBLIC_ACTOR)
         assert queries.generative_models() == []
-        assert queries.models_of(use) == ("proue-citations", "alliance-citations")
+        assert queries.models_of(use) == ("proue-citations", "alliance-citations", "grand-large-citations")
         use.models = ["mistral"]
         assert queries.models_of(use) == ()
         provider, _ = supply.declare_provider(actor=Job(), code="p", name="P", hq_country="FR", at=world)

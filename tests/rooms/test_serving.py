@@ -571,7 +571,8 @@ def test_no_sequence_of_declarations_sends_a_class_above_a_clearance(world, now,
 def test_a_grant_says_the_shield_of_its_use(world, now, shield):
     with system("demo"):
         use = world.declare_use("c", assistant=True, shield=shield)
-    assert rules.grants("0999901A", [use], lambda _: [], lambda _: []).uses["c"].shield == shield
+    (part,) = rules.grants("0999901A", [use], lambda _: [], lambda _: []).values()
+    assert part.uses["c"].shield == shield
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_order(world, now):

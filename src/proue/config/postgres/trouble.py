@@ -73,7 +73,7 @@ OUT_OF_TOUCH = (
     "La base de données ne répond pas ({reason}). Ce que cette commande n’avait pas fini d’enregistrer ne l’est pas. "
     "Vérifiez que PostgreSQL tourne et que DATABASE_URL le désigne, puis relancez la commande."
 )
-UNMIGRATED = "La base de données n’est pas à jour ({reason}) : lancez « proue migrate », puis relancez la commande."
+UNMIGRATED = "La base de données n’est pas à jour ({reason}) : lancez « proue migrate », puis relancez la commande."
 NOTHING_TO_UPGRADE = "Il n’y a pas de base de données à mettre à niveau dans {path}."
 DOWNGRADE = "La base de {path} est en version {now} : elle ne peut pas revenir à la version {wanted}."
 
