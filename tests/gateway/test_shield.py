@@ -8,6 +8,7 @@ import pytest
 
 from proue.gateway.snapshot import write_copy
 from proue.wire import snapshot, token
+from tests.gateway.test_transcriptions import EDGE, END, PATH, field, file
 from tests.gateway.world import (
     DONE,
     INSTITUTION,
@@ -173,10 +174,10 @@ def test_what_cannot_be_looked_into_stays(shielding, engine):
 
 
 def test_embeddings_and_completions_too(shielding, engine):
-    for path, field in (("/v1/embeddings", "input"), ("/v1/completions", "prompt")):
-        body = {"model": "loin", field: [TEXT]}
+    for path, name in (("/v1/embeddings", "input"), ("/v1/completions", "prompt")):
+        body = {"model": "loin", name: [TEXT]}
         assert post(shielding.port, body, path=path, key="sk-proue-mask").status == 200
-        assert engine.last.json[field] == [MASKED]
+        assert engine.last.json[name] == [MASKED]
     assert (
         post(shielding.port, {"model": "loin", "input": [1, 2]}, path="/v1/embeddings", key="sk-proue-mask").status
         == 403
@@ -189,3 +190,86 @@ def test_metrics_count_kinds(shielding, engine):
     said = get(shielding.port, "/metrics").body.decode()
     assert 'proue_gateway_personal_data_total{done="masked",kind="EMAIL"}' in said
     assert 'proue_gateway_personal_data_total{done="refused",kind="PHONE"}' in said
+
+
+# ---- the other ways in
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+def test_a_dialect_is_masked_and_given_back(shielding, engine, path):
+    engine.behave = says(echo("C’est fait pour [EMAIL-1] et [PHONE-1]."))
+    body = {"model": "loin", "max_tokens": 9, "messages": [{"role": "user", "content": TEXT}]}
+    if path == "/v1/responses":
+        body = {"model": "loin", "input": TEXT}
+    got = post(shielding.port, body, path=path, key="sk-proue-mask")
+    assert got.status == 200, got.body
+    assert MASKED in engine.last.body.decode() or json.dumps(MASKED)[1:-1] in engine.last.body.decode()
+    assert got.headers["x-proue-shield"] == "EMAIL=1,PHONE=1"
+    assert json.dumps(f"C’est fait pour {MAIL} et {PHONE}.", ensure_ascii=False)[1:-1] in got.body.decode()
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_dialect_is_given_back_in_a_stream(shielding, engine, size):
+    text = "Pour [EMAIL-1] : [PHONE-1]."
+    pieces = [delta(text[start : start + size]) for start in range(0, len(text), size)]
+    engine.behave = streams(ROLE, *pieces, STOP, USAGE, DONE)
+    body = {"model": "loin", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": TEXT}]}
+    got = post(shielding.port, body, path="/v1/messages", key="sk-proue-mask")
+    said = [json.loads(line[6:]) for line in got.body.decode().splitlines() if line.startswith("data: ")]
+    assert "".join(one["delta"].get("text", "") for one in said if one["type"] == "content_block_delta") == (
+        f"Pour {MAIL} : {PHONE}."
+    )
+    assert said[-1]["type"] == "message_stop"
+
+
+def test_counting_tokens_shows_no_tokenizer_a_value(shielding, engine):
+    engine.behave = says(answer(b'{"prompt": "user"}'))
+    body = {"model": "loin", "messages": [{"role": "user", "content": TEXT}]}
+    assert post(shielding.port, body, path="/v1/messages/count_tokens", key="sk-proue-mask").status == 200
+    assert engine.asked
+    assert not [one for one in engine.asked if MAIL.encode() in one.body]
+    got = post(shielding.port, body, path="/v1/messages/count_tokens", key="sk-proue-block")
+    assert got.status == 403
+
+
+def test_vectors_are_of_masked_text_whatever_the_engine_refuses(shielding, engine):
+    async def behave(asked):
+        if "encoding_format" in asked.json:
+            asked.writer.write(answer(b'{"detail":"encoding_format: no"}', "422 Unprocessable Entity"))
+        else:
+            asked.writer.write(answer(b'{"data":[{"index":0,"embedding":[1.0]}],"usage":{"prompt_tokens":1}}'))
+
+    engine.behave = behave
+    body = {"model": "loin", "input": TEXT, "encoding_format": "float"}
+    for _ in range(2):
+        assert post(shielding.port, body, path="/v1/embeddings", key="sk-proue-mask").status == 200
+    assert len(engine.asked) == 3
+    assert {one.json["input"] for one in engine.asked} == {MASKED}
+
+
+def test_ranking_is_masked_and_a_picture_among_the_documents_is_not_read(shielding, engine):
+    engine.behave = says(answer(b'{"results":[],"usage":{"prompt_tokens":1,"total_tokens":1}}'))
+    body = {"model": "loin", "query": MAIL, "documents": [{"text": f"De {MAIL}"}]}
+    assert post(shielding.port, body, path="/v1/rerank", key="sk-proue-mask").status == 200
+    assert (engine.last.json["query"], engine.last.json["documents"]) == ("[EMAIL-1]", [{"text": "De [EMAIL-1]"}])
+    body["documents"] = [{"image": "data:image/png;base64,AAAA"}]
+    got = post(shielding.port, body, path="/v1/rerank", key="sk-proue-mask")
+    assert (got.status, got.code) == (403, "shield.cannot_look")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sound_is_heard_by_a_cleared_machine_only(shielding, engine, mode):
+    engine.behave = says(answer(b'{"text":"bonjour"}'))
+    heard = {}
+    for model in ("loin", "proche", "deux", "repli"):
+        form = field("model", model) + file(b"son") + END
+        kind = f"multipart/form-data; boundary={EDGE}"
+        got = post(shielding.port, form, path=PATH, key=f"sk-proue-{mode}", content_type=kind)
+        heard[model] = got.headers["x-proue-endpoint"] if got.status == 200 else got.code
+    if mode == "allow":
+        assert heard == {"loin": "loin", "proche": "proche", "deux": "loin", "repli": "loin"}
+        return
+    refused = "shield.cannot_look"
+    assert (heard["loin"], heard["proche"]) == (refused, "proche")
+    assert heard["deux"] == ("proche" if mode == "cleared-only" else refused)
+    assert heard["repli"] not in ("loin", "mort")
