@@ -54,7 +54,8 @@ def ask(request: ActorRequest) -> HttpResponse:
             request_id=request.request_id,
         )
     except gateway.NoAnswer as refused:
-        return render(request, "visit/index.html", context | {"refused": str(refused), "clauses": refused.clauses})
+        clauses = list({one["place"]: one for one in refused.clauses}.values())  # both machines name the same
+        return render(request, "visit/index.html", context | {"refused": str(refused), "clauses": clauses})
     origins = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
     return render(request, "visit/index.html", context | {"answer": answer.read(body, endpoint, origins)})
 
