@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from psycopg import sql
 import proue
 
 SOURCE = Path(proue.__file__).parent
+PATIENCE_S = 60  # how long a copy or a drop waits for whoever still reads the database
 KEPT = {"django_migrations", "store_scope", "django_content_type", "auth_permission", "metering_emissionfactor"}
 
 
@@ -64,7 +66,21 @@ def drop(name: str, connection: psycopg.Connection | None = None) -> None:
         with psycopg.connect(os.environ["PROUE_OWNER_DATABASE_URL"], autocommit=True) as own:
             drop(name, own)
         return
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    _patiently(connection, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _patiently(connection: psycopg.Connection, statement: sql.Composed) -> None:
+    """Autovacuum is a superuser's, whom we may not end, and a thread takes its time to close: both go by themselves."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute(statement)
+        except (psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 Made = TypeVar("Made")
@@ -98,7 +114,7 @@ def _copy(source: str, name: str) -> None:
         connection.close()
     with psycopg.connect(os.environ["PROUE_OWNER_DATABASE_URL"], autocommit=True) as own:
         drop(name, own)
-        own.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source)))
+        _patiently(own, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source)))
 
 
 def drop_copies() -> None:
