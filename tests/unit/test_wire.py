@@ -96,7 +96,8 @@ def test_a_version_that_is_neither_n_nor_its_predecessor_is_refused(version):
 def test_the_previous_version_is_read_with_the_defaults_of_new_fields():
     # A grant as an older portal wrote it: only the fields that have no default.
     old = {name: getattr(grant(), name) for name in grant().__struct_fields__[:8]}
-    body = {"institution": "0999901A", "keys": {b"d" * 32: old}}
+    old["key_id"] = ""
+    body = {"institution": "0999901A", "keys": {}, "bases": [old], "held": {b"d" * 32: [0, "k"]}}
     data = codec.encode("grants:0999901A", body, version=codec.WIRE_VERSION - 1)
     part = snapshot.decode_part("grants:0999901A", data)
     assert snapshot.Snapshot({"grants:0999901A": part}).grants[b"d" * 32] == grant()

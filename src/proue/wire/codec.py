@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-WIRE_VERSION = 2  # keys say only what is their own, and grants carry the shield (before: all passed)
+WIRE_VERSION = 3  # budgets, sharing and prices of endpoints, aliases (before: bounded by nothing, shared with all)
 READABLE = (WIRE_VERSION, WIRE_VERSION - 1)
 
 # msgspec lets Python's own errors through for a string that is not UTF-8, and for nesting past the stack.

@@ -89,19 +89,18 @@ class GrantsPart(msgspec.Struct, frozen=True):
     """Made by `grants_parts`. Two hundred thousand keys fit in a gateway because a key says only what is its own."""
 
     institution: str
-    keys: dict[bytes, Grant] = {}  # as wire version 1 wrote them, whole
     uses: dict[str, Grant] = {}  # use code → grant for session tokens
     bases: tuple[Grant, ...] = ()
     held: dict[bytes, Key] = {}  # sha256 of the key → its own
 
     @property
     def digests(self) -> KeysView[bytes]:
-        return (self.held or self.keys).keys()
+        return self.held.keys()
 
     def grant(self, digest: bytes) -> Grant | None:
         key = self.held.get(digest)
         if key is None:
-            return self.keys.get(digest)
+            return None
         return msgspec.structs.replace(
             self.bases[key.base],
             key_id=key.key_id,
