@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,9 +20,11 @@ NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
 def require(program: str, package: str) -> None:
     """Skip with the package's name when a program is absent; a failure where PROUE_REQUIRE=all."""
-    if shutil.which(program):
-        return
-    reason = f"{program} is absent: install the package {package}"
+    if not shutil.which(program):
+        missing(f"{program} is absent: install the package {package}")
+
+
+def missing(reason: str) -> NoReturn:
     if os.environ.get("PROUE_REQUIRE") == "all":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -77,6 +78,53 @@ def gateway(workers: int) -> None:
     from proue.gateway.main import main as serve
 
     serve(workers=workers)
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--connect", metavar="URL", help="The gateway, as https://ia.alliance.fr.")
+@click.option("--endpoint", metavar="CODE", help="The endpoint that this node serves, as it is declared there.")
+@click.option("--engine", metavar="URL", help="The engine beside this node, as http://127.0.0.1:8000/v1.")
+@click.option("--identity", type=click.Path(path_type=Path), help="The file that `proue node key` made.")
+@click.option("--gateway-key", metavar="KEY", help="What `proue node gateway-key` prints at the centre.")
+@click.option("--api-key-env", metavar="NAME", help="Variable that holds the engine's key, which then stays here.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Authorities of the gateway's certificate.")
+@click.option("--plain", is_flag=True, help="Allow http:// to another machine.")
+@click.pass_context
+def node(ctx: click.Context, api_key_env: str | None, **given: Any) -> None:
+    """Beside an engine: one outbound connection to the gateway, and no inbound port."""
+    if ctx.invoked_subcommand is not None:
+        return
+    missing = [name for name in ("connect", "endpoint", "engine", "identity", "gateway_key") if not given[name]]
+    if missing:
+        raise click.UsageError(f"Il manque --{missing[0].replace('_', '-')}.")
+    key = env.text(api_key_env) if api_key_env else ""
+    if api_key_env and not key:
+        raise env.BadSetting(f"La variable {api_key_env} est vide : elle devait contenir la clé du moteur.")
+    from proue.gateway.node import NodeSettings, run
+
+    level = (env.text("PROUE_LOG_LEVEL") or "info").lower()
+    sys.exit(run(NodeSettings(engine_key=key, log_level=level, **given)))
+
+
+@node.command("key")
+@click.argument("file", type=click.Path(path_type=Path))
+def node_key(file: Path) -> None:
+    """Make the node's key in FILE, unless it is there, and print its public half: `node_key` of the endpoint."""
+    from proue.wire import identity
+
+    try:
+        private = identity.read(file) if file.exists() else identity.create(file)
+    except (OSError, identity.BadIdentity) as error:
+        raise click.ClickException(f"{file} ne peut pas servir de clé : {error}.") from None
+    click.echo(identity.public_of(private))
+
+
+@node.command("gateway-key")
+def node_gateway_key() -> None:
+    """At the centre: print the public key by which nodes know the gateways of this instance."""
+    from proue.wire import identity
+
+    click.echo(identity.public_of(identity.of_gateway(env.secret_key(env.data_dir()))))
 
 
 @cli.command()

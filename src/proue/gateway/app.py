@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, portal, shield, transcription
+from proue.gateway import auth, counting, errors, handshake, portal, shield, transcription
 from proue.gateway import body as bodies
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
@@ -20,6 +20,7 @@ from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
+from proue.gateway.nodes import Nodes
 from proue.gateway.relay import Exchange, Means, admit
 from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
@@ -78,12 +79,14 @@ class App:
         means: Means,
         access: AccessLog,
         gauges: Callable[[], dict[str, float]],
+        nodes: Nodes,
     ) -> None:
         self._settings = settings
         self._source = source
         self._means = means
         self._access = access
         self._gauges = gauges
+        self._nodes = nodes
         self._exposed = settings.host not in LOOPBACK_HOSTS  # the demonstration's passwords are public
         self._memory = Memory(settings.limits.memory_bytes)
         self._portal = portal.Portal(settings, means.upstreams)
@@ -109,6 +112,9 @@ class App:
             request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
             await self._list(request, raw)
+        elif raw == handshake.PATH:
+            started = time.monotonic()
+            self._line(request, await self._nodes.admit(request, scope), started, path=raw)
         else:
             self._means.metrics.portal += 1
             started = time.monotonic()

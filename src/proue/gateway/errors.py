@@ -185,6 +185,16 @@ SENTENCES: dict[str, Sentence] = {
         "La passerelle démarre : réessayez dans un instant.",
         "The gateway is starting: try again in an instant.",
     ),
+    "node.upgrade": Sentence(
+        426,
+        "Cette adresse est celle où les nœuds se branchent : `proue node --connect`.",
+        "This is where nodes connect: `proue node --connect`.",
+    ),
+    "node.refused": Sentence(
+        403,
+        "Aucun moteur déclaré ici n’a ce nœud et cette clé : comparez avec ce que `proue node key` a affiché.",
+        "No engine declared here has this node and this key: compare with what `proue node key` printed.",
+    ),
     "gateway.busy": Sentence(
         503,
         "La passerelle sert déjà autant de requêtes qu’elle peut : réessayez dans un instant.",

@@ -19,6 +19,7 @@ from proue.gateway.app import App
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.metrics import Metrics
+from proue.gateway.nodes import Nodes
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
 from proue.gateway.settings import BadSetting, Settings, settings_from_env
@@ -70,7 +71,7 @@ def _why(settings: Settings, error: OSError) -> str:
 async def _serve(settings: Settings, output: logs.Output) -> int:
     limits = settings.limits
     settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    socket = server.listen(settings.host, settings.port, share=settings.share_port)
+    socket = server.listen(settings.host, settings.port, share=settings.workers > 1)
     spool = Spool.claim(settings.spool_dir)
     journal = Journal(spool, limit=limits.spool_bytes)
     source = Source(
@@ -79,7 +80,10 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         copy=settings.spool_dir / "snapshot.bin",
     )
     shipper = Shipper(journal, spool, settings.database_url) if settings.database_url else None
-    upstreams, metrics = Upstreams(limits), Metrics()
+    metrics = Metrics()
+    nodes = Nodes(settings, source=source, metrics=metrics)
+    source.nodes = nodes.answering
+    upstreams = Upstreams(limits, nodes.open)
     access = logs.AccessLog(output, enabled=settings.log_level in {"debug", "info"})
 
     def gauges() -> dict[str, float]:
@@ -105,7 +109,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         limits=limits,
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
     )
-    app = App(settings, source=source, means=means, access=access, gauges=gauges)
+    app = App(settings, source=source, means=means, access=access, gauges=gauges, nodes=nodes)
     http = server.make_server(app, limits)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,6 +118,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
     following = spawn(source.run(), name="snapshot")
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
+        spawn(nodes.run(), name="nodes"),
         spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None
@@ -130,6 +135,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         if shipper is not None:
             await shipper.finish(SHIP_AT_END_S)
         upstreams.close()
+        nodes.close()
         journal.end()
         spool.release()
     return 0
@@ -143,11 +149,11 @@ def main(workers: int = 1) -> None:
     settings = settings_from_env()
     if workers == 1:
         sys.exit(run(settings))
-    sys.exit(_keep(settings, [sys.executable, "-m", "proue.gateway", WORKER], workers))
+    sys.exit(_keep(settings, [sys.executable, "-m", "proue.gateway", WORKER, str(workers)], workers))
 
 
-def worker() -> None:
-    sys.exit(run(msgspec.structs.replace(settings_from_env(), share_port=True)))
+def worker(of: int) -> None:
+    sys.exit(run(msgspec.structs.replace(settings_from_env(), workers=of)))
 
 
 def _keep(settings: Settings, argv: Sequence[str], count: int) -> int:

@@ -41,6 +41,7 @@ class Metrics:
         self.personal: dict[tuple[str, str], int] = defaultdict(int)  # what the shield did, kind
         self.duration: dict[str, Histogram] = defaultdict(Histogram)
         self.first_byte: dict[str, Histogram] = defaultdict(Histogram)
+        self.nodes: dict[str, int] = {}  # endpoint → how many of its nodes are connected, their engine answering
         self.portal = 0
         self.in_flight = 0
         self.started_at = time.time()
@@ -77,6 +78,10 @@ class _Collector(Collector):
         for (done, kind), count in metrics.personal.items():
             personal.add_metric([done, kind], count)
         yield personal
+        nodes = GaugeMetricFamily("proue_gateway_nodes", "Nodes whose engine answers", labels=["endpoint"])
+        for endpoint, count in list(metrics.nodes.items()):
+            nodes.add_metric([endpoint], count)
+        yield nodes
         yield CounterMetricFamily(
             "proue_gateway_portal_requests", "Requests relayed to the portal", value=metrics.portal
         )

@@ -142,6 +142,16 @@ def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], bod
     cycle.on_response()
 
 
+def take_over(send: Send, head: bytes) -> asyncio.Transport:
+    """After this head the connection is HTTP's no more: uvicorn forgets it, and does not wait for it when it stops."""
+    cycle = cast("RequestResponseCycle", getattr(send, "__self__"))  # noqa: B009
+    door: Door = getattr(cycle.on_response, "__self__")  # noqa: B009
+    door.connections.discard(door)
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(head)
+    return cycle.transport
+
+
 class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -47,7 +47,17 @@ class Limits(msgspec.Struct, frozen=True):
     send_s: float = 120.0  # a client that takes nothing of what waits for it is closed
     pool_idle_s: float = 4.0  # less than the 5 s after which uvicorn, thus vLLM, closes
     portal_s: float = 120.0
-    drain_s: float = 10.0  # what a stopping gateway leaves to the answers under way
+    drain_s: float = 10.0  # what a stopping gateway, or node, leaves to the answers under way
+    nodes: int = 256  # connected to one gateway
+    node_streams: int = 1024  # requests at once through one node
+    node_window_bytes: int = 256 * 1024  # of one stream through a node, under way or unread
+    node_handshake_s: float = 10.0
+    node_beat_s: float = 2.0  # between two pings of a link, each way
+    node_silence_s: float = 6.0  # nothing heard for so long: the link is dead
+    node_hello_s: float = 5.0  # between two looks at a node's engine
+    node_retry_s: float = 0.2  # before a node tries again, doubled each time
+    node_retry_max_s: float = 5.0
+    node_links: int = 64  # gateways that one node serves
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -60,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_token: str = ""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log_level: str = "info"
-    share_port: bool = False  # several workers on one port
+    workers: int = 1  # on one port
     limits: Limits = Limits()
 
 

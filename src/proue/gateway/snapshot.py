@@ -7,7 +7,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -25,6 +25,7 @@ log = logging.getLogger("proue.gateway")
 CHANNEL = "proue_snapshot"
 POLL_S = 2.0
 BEAT_S = 5.0
+LIVE_S = 20.0  # a gateway that has said nothing for so long lives no more
 CONNECT_S = 3
 STATEMENT_S = 20.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 2.0
@@ -54,6 +55,8 @@ class Source:
         self.current = Snapshot()
         self.loaded = asyncio.Event()
         self.connected = False
+        self.living = 1  # gateways, this one among them
+        self.nodes: Callable[[], list[str]] = list  # endpoints whose node is here and whose engine answers
 
     @property
     def versions(self) -> dict[str, int]:
@@ -164,10 +167,15 @@ class Source:
 
     async def _beat(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(
-            "INSERT INTO serving_gateway (id, started_at, seen_at, versions) VALUES (%s, %s, now(), %s) "
-            "ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at, versions = EXCLUDED.versions",
-            [self.id, self.started_at, Jsonb(self.versions)],
+            "INSERT INTO serving_gateway (id, started_at, seen_at, versions, nodes) VALUES (%s, %s, now(), %s, %s) "
+            "ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at, versions = EXCLUDED.versions, "
+            "nodes = EXCLUDED.nodes",
+            [self.id, self.started_at, Jsonb(self.versions), Jsonb(self.nodes())],
         )
+        cursor = await connection.execute(
+            "SELECT count(*) FROM serving_gateway WHERE seen_at > now() - make_interval(secs => %s)", [LIVE_S]
+        )
+        (self.living,) = await cursor.fetchone() or (1,)
 
     async def _leave(self, connection: psycopg.AsyncConnection) -> None:
         try:

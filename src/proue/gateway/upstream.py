@@ -18,10 +18,12 @@ import httptools
 from proue.gateway.settings import Limits
 
 SWEEP_S = 1.0
+NODE, API = "node:", "/v1"
 INFORMATIONAL = range(100, 200)
 BODILESS = frozenset({204, 304})
 SEND_TOGETHER = 64 * 1024  # below this, one write; above, the body is not copied
 
+Through = Callable[[str], "Connection"]  # by an endpoint's node; raises Unreachable
 Watch = Callable[[Callable[[], None]], None]  # "call this when the client leaves", at once if it has left
 
 
@@ -58,16 +60,17 @@ class ClientGone(Exception):
 
 
 class Origin(NamedTuple):
-    """Where to connect. `unix` is a socket's path, or empty."""
+    """Where to connect. `unix` is a socket's path, `node` the endpoint whose node takes it there, or empty."""
 
     host: str
     port: int
     tls: bool = False
     unix: str = ""
+    node: str = ""
 
     @property
     def header(self) -> bytes:
-        if self.unix:
+        if self.unix or self.node:
             return b"localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host.encode("idna" if host.isascii() is False else "ascii") + b":" + str(self.port).encode()
@@ -81,6 +84,8 @@ def parse_base_url(base_url: str) -> tuple[Origin, str]:
         if not path.startswith("/") or (prefix and not prefix.startswith("/")):
             raise ValueError("expected unix:/path/to.sock:/v1")
         return Origin("", 0, unix=path), prefix.rstrip("/")
+    if base_url.startswith(NODE):
+        return Origin("", 0, node=base_url.removeprefix(NODE)), API  # where that is, only the node knows
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected http://, https:// or unix:")
@@ -307,9 +312,10 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections to one origin: last used, first taken; the rest age and go."""
 
-    def __init__(self, origin: Origin, limits: Limits) -> None:
+    def __init__(self, origin: Origin, limits: Limits, through: Through | None = None) -> None:
         self.origin = origin
         self._limits = limits
+        self._through = through
         self._idle: list[Connection] = []
         self._queue: deque[asyncio.Future[None]] = deque()
         self.in_use = 0
@@ -351,6 +357,10 @@ class Pool:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         origin = self.origin
+        if origin.node:
+            if self._through is None:
+                raise Unreachable("nodes are not served here")
+            return self._through(origin.node)
 
         def make() -> Connection:
             return Connection(self._limits, loop)
@@ -400,14 +410,15 @@ class Pool:
 class Upstreams:
     """One pool for each origin."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, through: Through | None = None) -> None:
         self._limits = limits
+        self._through = through
         self._pools: dict[Origin, Pool] = {}
 
     def pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._limits)
+            pool = self._pools[origin] = Pool(origin, self._limits, self._through)
         return pool
 
     def connections(self) -> tuple[int, int]:

@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
     """One endpoint that serves one model. `secret` is sealed (wire.seal) and opened only by the gateway."""
 
     endpoint: str
-    base_url: str  # http(s)://…/v1 or unix:/path/to.sock:/v1
+    base_url: str  # http(s)://…/v1, unix:/path/to.sock:/v1, or node:<endpoint>
     served_as: str
     clearance: int
     operations: tuple[str, ...]
@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True):
     coefficients: Coefficients | None = None
     hq_country: str = ""
     gates: tuple[Gate, ...] = ()  # of the classes that a commitment's checks govern
+    node_key: str = ""  # ed25519:… of the node that connects to us from beside this endpoint
 
 
 class Model(msgspec.Struct, frozen=True):
