@@ -35,9 +35,28 @@ def near():
     engine.stop()
 
 
+class Behind(Engine):
+    """Answers the node's own question, which is no request, whatever it does with requests."""
+
+    @property
+    def behave(self):
+        return self._either
+
+    @behave.setter
+    def behave(self, wanted):
+        self._wanted = wanted
+
+    async def _either(self, asked):
+        if asked.head.startswith("GET /v1/models "):
+            self.asked.remove(asked)
+            asked.writer.write(answer(b"{}"))
+        else:
+            await self._wanted(asked)
+
+
 @pytest.fixture(scope="module")
 def far():
-    engine = Engine()
+    engine = Behind()
     yield engine
     engine.stop()
 
@@ -51,7 +70,7 @@ def engine(far, near):
 
 
 def gateway_for(node: Node, near: Engine, **env: str) -> Gateway:
-    gateway = Gateway(None, limits={"drain_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0}, log_level="info", **env)
+    gateway = Gateway(None, limits={"drain_s": 1.0, "first_byte_s": 5.0, "idle_s": 20.0}, log_level="info", **env)
     publish(gateway, node.key, near.url)
     return gateway
 
@@ -530,7 +549,7 @@ def networks():
 
 def test_a_link_that_is_cut_and_restored(networks, near, tmp_path):
     """The node's network has one way out and no way in."""
-    engine = Engine(unix=str(tmp_path / "engine.sock"))
+    engine = Behind(unix=str(tmp_path / "engine.sock"))
     node = Node(engine.url, within=networks.name, plain="")
     gateway = gateway_for(node, near, PROUE_HOST="0.0.0.0").start()
     try:

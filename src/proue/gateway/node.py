@@ -100,7 +100,8 @@ class Errand(asyncio.Protocol):
         self._out: list[bytes] = []
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
+        self._head_size = 0  # of a head that is not whole yet
+        self._in_head = False
         self._chunked = False
         self._refusal = b""
         self.pipe: Pipe | None = None
@@ -111,10 +112,10 @@ class Errand(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self.pipe is not None
         try:
-            self._head_size += len(data)
-            if self._url and self._head_size > self._node.settings.limits.head_bytes + len(data):
-                self._refusal = b"431 Request Header Fields Too Large"
             self._parser.feed_data(data)
+            self._head_size = self._head_size + len(data) if self._in_head else 0
+            if self._head_size > self._node.settings.limits.head_bytes:
+                self._refusal = b"431 Request Header Fields Too Large"
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refusal = self._refusal or b"400 Bad Request"
         if self._refusal:
@@ -167,7 +168,7 @@ class Errand(asyncio.Protocol):
     # --- httptools
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._chunked, self._head_size = b"", [], False, 0
+        self._url, self._headers, self._chunked, self._in_head = b"", [], False, True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -181,7 +182,7 @@ class Errand(asyncio.Protocol):
         if path is None or self._parser.should_upgrade():
             self._refusal = b"404 Not Found"
             raise ValueError("not a path of the API")
-        self._head_size = 0
+        self._in_head = False
         self._chunked = any(name == b"transfer-encoding" for name, _ in self._headers)
         lines = [method + b" " + path + b" HTTP/1.1", b"host: " + self._node.host]
         own = self._node.authorization
