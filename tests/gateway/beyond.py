@@ -99,7 +99,7 @@ def _ip(*words: str) -> None:
 
 
 class Namespaces:
-    """The gateway's side is this machine's; the node's has one address, one link to us, and no way in but what it opens."""
+    """The gateway's side is this machine's; the node's has one link to us, and no way in but what it opens."""
 
     HERE, THERE = "10.213.77.1", "10.213.77.2"
 

@@ -2,7 +2,7 @@
 CREATE TABLE serving_snapshotpart (
   name text PRIMARY KEY, version int8 NOT NULL, wire_version int2 NOT NULL, body bytea NOT NULL, published_at timestamptz NOT NULL
 );
-CREATE TABLE serving_gateway (id uuid PRIMARY KEY, started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL, versions jsonb NOT NULL);
+CREATE TABLE serving_gateway (id uuid PRIMARY KEY, started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL, versions jsonb NOT NULL, nodes jsonb NOT NULL);
 CREATE TABLE metering_usage_staging (
   batch uuid NOT NULL, id uuid NOT NULL, request_id text NOT NULL, opened_at timestamptz NOT NULL, closed_at timestamptz NOT NULL,
   institution text NOT NULL, use_id uuid NOT NULL, key_id uuid, person text, parent uuid, model text NOT NULL,

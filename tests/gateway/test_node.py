@@ -1,6 +1,5 @@
 """An engine behind a firewall: whole answers, streams, cancels, cuts, and who is let in. Real processes throughout."""
 
-import asyncio
 import base64
 import json
 import shutil
@@ -14,15 +13,37 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from proue.gateway.handshake import PATH, Self
 from proue.wire import identity
 from tests.conftest import missing
 from tests.gateway.beyond import ENDPOINT, GATEWAY_KEY, Node, namespaces, nodes, publish, until
 from tests.gateway.world import (
-    DONE, GOOD_STREAM, KEY, QUESTION, ROLE, SSE_HEAD, STOP, USAGE, WHOLE, Engine, Gateway, answer, chunk, delta, endless,
-    events, get, hang_up, post, raw, reply, request, silent, stream, streams,
+    DONE,
+    GOOD_STREAM,
+    KEY,
+    QUESTION,
+    ROLE,
+    SSE_HEAD,
+    STOP,
+    USAGE,
+    WHOLE,
+    Engine,
+    Gateway,
+    answer,
+    chunk,
+    delta,
+    endless,
+    events,
+    get,
+    hang_up,
+    post,
+    raw,
+    reply,
+    request,
+    silent,
+    stream,
+    streams,
 )  # fmt: skip
 
 MB = 1024 * 1024

@@ -212,6 +212,7 @@ class _Work:
             site=given.get("site"),
             hardware=given.get("hardware"),
             secret=_secret(given, "api_key_env"),
+            node_key=given.get("node_key", ""),
             generative=given.get("generative", True),
             active=given.get("active", True),
             position=given.get("position", 100),
@@ -454,6 +455,10 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "endpoint.bad_address": (
         "base_url",
         "« {value} » n’est pas l’adresse d’un moteur, comme http://127.0.0.1:9001/v1, sans mot de passe ni paramètre.",
+    ),
+    "endpoint.bad_node_key": (
+        "node_key",
+        "Une clé de nœud s’écrit « ed25519:… » (`proue node key` l’affiche) et va avec l’adresse « node:{endpoint} ».",
     ),
     "endpoint.bad_description": ("{kind}", "« {kind} » ne peut pas contenir « {key}: {value} »."),
     "model.bad_shape": (

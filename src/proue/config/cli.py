@@ -90,7 +90,7 @@ def gateway(workers: int) -> None:
 @click.option("--ca-file", type=click.Path(path_type=Path), help="Authorities of the gateway's certificate.")
 @click.option("--plain", is_flag=True, help="Allow http:// to another machine.")
 @click.pass_context
-def node(ctx: click.Context, api_key_env: str | None, **given: Any) -> None:
+def node(ctx: click.Context, /, api_key_env: str | None, **given: Any) -> None:
     """Beside an engine: one outbound connection to the gateway, and no inbound port."""
     if ctx.invoked_subcommand is not None:
         return

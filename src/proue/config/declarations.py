@@ -352,6 +352,7 @@ SHAPES: Mapping[str, Shape] = {
         {
             "clearance": _data_class,
             "api_key_env": _text,
+            "node_key": _text,
             "site": _table(SITE_KEYS, "« site »"),
             "hardware": _table(HARDWARE_KEYS, "« hardware »"),
             "generative": _boolean,

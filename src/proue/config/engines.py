@@ -8,7 +8,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from proue.config import environment as env
 from proue.config.environment import BadSetting
+from proue.supply.rules import NODE
 
 if TYPE_CHECKING:
     from proue.supply.models import Endpoint
@@ -280,15 +281,17 @@ def detect() -> list[FoundEngine]:
 
 def reachable_endpoints(*, timeout: float) -> Iterator[tuple[str, str | None]]:
     """(code, None) or (code, why not) of every declared endpoint. Any HTTP answer counts: some want a key."""
+    from proue.kernel.clock import utc_now
+    from proue.serving.queries import endpoints_through_nodes
     from proue.store.access import system
     from proue.supply.queries import addresses
 
     with system("doctor"):
-        known = dict(addresses())
+        known, through = dict(addresses()), endpoints_through_nodes(utc_now())
     codes = list(known)
     for start in range(0, len(codes), ASKED_AT_ONCE):
         some = codes[start : start + ASKED_AT_ONCE]
-        heard = _ask(lambda code: _answers(known[code], timeout), some, within=2 * timeout)
+        heard = _ask(lambda code: _reached(code, known[code], through, timeout), some, within=2 * timeout)
         yield from ((code, heard.get(code, TOO_SLOW)) for code in some)
 
 
@@ -307,6 +310,13 @@ def _ask(ask: Callable[[K], V], asked: Iterable[K], *, within: float) -> dict[K,
     for thread in threads.values():
         thread.join(max(deadline - time.monotonic(), 0))
     return {one: heard[one] for one in threads if one in heard}
+
+
+def _reached(code: str, base_url: str, through: Collection[str], timeout: float) -> str | None:
+    """Only the gateways can ask an engine that is behind a node."""
+    if not base_url.startswith(NODE):
+        return _answers(base_url, timeout)
+    return None if code in through else "aucun nœud connecté, ou son moteur ne lui répond pas"
 
 
 def _answers(base_url: str, timeout: float) -> str | None:

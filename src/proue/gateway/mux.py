@@ -1,8 +1,8 @@
 """Many streams over one connection: HTTP/2 frames (h2), each stream a transport for an ordinary asyncio protocol.
 
-A stream carries bytes as they came, an HTTP/1.1 connection's most often: nothing of them is read here. What a reader does
-not take stays with the writer (a window for each stream); the window of the connection is wide, so that one slow reader
-does not hold up the others. Both sides ping; whoever hears nothing for `node_silence_s` takes the link for dead.
+A stream carries bytes as they came, an HTTP/1.1 connection's most often: nothing of them is read here. What a reader
+does not take stays with the writer (a window for each stream); the window of the connection is wide, so that one slow
+reader does not hold up the others. Both sides ping; whoever hears nothing for `node_silence_s` takes the link for dead.
 """
 
 import asyncio
@@ -183,6 +183,8 @@ class Mux(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._h2 = H2Connection(H2Configuration(client_side=client, header_encoding=None))
         self._pipes: dict[int, Pipe] = {}
+        self.idle = asyncio.Event()  # no stream is open
+        self.idle.set()
         self._sending: dict[int, Pipe] = {}  # in turn
         self._blocked = False
         self._flushing = False
@@ -225,6 +227,7 @@ class Mux(asyncio.Protocol):
 
     def pipe(self, number: int, protocol: Callable[[], asyncio.Protocol]) -> Pipe:
         pipe = self._pipes[number] = Pipe(self, number)
+        self.idle.clear()
         pipe.serve(protocol())
         return pipe
 
@@ -268,6 +271,8 @@ class Mux(asyncio.Protocol):
     def forget(self, pipe: Pipe) -> None:
         self._pipes.pop(pipe.number, None)
         self._sending.pop(pipe.number, None)
+        if not self._pipes:
+            self.idle.set()
 
     # --- the connection
 

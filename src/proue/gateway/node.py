@@ -1,4 +1,4 @@
-"""`proue node --connect URL`: beside an institution's engine, one outbound connection to each gateway, and nothing listens.
+"""`proue node --connect URL`: beside an institution's engine, one outbound connection to each gateway; nothing listens.
 
 Requests come as HTTP/1.1 through streams of that link. A request is read strictly, and passes when its path is one of
 the API's, under the engine's own base URL; answers pass as bytes. No database, no Django, nothing of a body in a log.
@@ -426,8 +426,8 @@ class Node:
             link.most_streams(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.limits.drain_s):
-                while any(link.streams for link in self._links.values()):
-                    await asyncio.sleep(0.02)
+                for link in list(self._links.values()):
+                    await link.idle.wait()
         for link in list(self._links.values()):
             link.leave()
 

@@ -112,7 +112,9 @@ class Nodes:
     async def admit(self, request: Request, scope: Scope) -> int:
         """The whole handshake; the status that was answered. The connection is a link's afterwards, or closed."""
         try:
-            peer, link = self._known(request.method, {name: value.decode("latin-1") for name, value in scope["headers"]})
+            peer, link = self._known(
+                request.method, {name: value.decode("latin-1") for name, value in scope["headers"]}
+            )
         except GatewayError as error:
             request.refuse(error)
             return error.status
@@ -138,12 +140,12 @@ class Nodes:
         endpoint, node = headers.get(ENDPOINT.encode(), ""), headers.get(NODE.encode(), "")
         key = self._key(endpoint)
         try:
-            if not key or not 0 < len(node) <= ID_MAX:
-                raise BadIdentity
-            peer = certificate_of(headers.get(CERTIFICATE.encode(), ""), key)
+            peer = certificate_of(headers.get(CERTIFICATE.encode(), ""), key)  # an empty key is nobody's
         except BadIdentity:
+            peer = b""
+        if not peer or not 0 < len(node) <= ID_MAX:
             log.warning("a node was refused: endpoint unknown, or key not the one declared")
-            raise GatewayError("node.refused") from None
+            raise GatewayError("node.refused")
         return peer, Link(self, endpoint, node, key)
 
     def _key(self, endpoint: str) -> str:

@@ -38,7 +38,10 @@ SENTENCES: Mapping[str, Promise] = {
     "supply.unknown_word": _("« {word} » n’est pas un mot connu ici. Choisissez dans la liste proposée."),
     "endpoint.bad_address": _(
         "Cette adresse ne peut pas être celle d’un moteur : elle commence par http://, https:// ou unix:/, "
-        "sans mot de passe."
+        "sans mot de passe, ou c’est node: et le code du moteur."
+    ),
+    "endpoint.bad_node_key": _(
+        "Une clé de nœud s’écrit « ed25519:… » et va avec l’adresse « node:{endpoint} », et avec nulle autre."
     ),
     "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
     "model.bad_shape": _(

@@ -23,6 +23,9 @@ class Gateway(models.Model):
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     versions = models.JSONField()
+    nodes = models.JSONField(
+        default=list, db_default=[]
+    )  # codes of endpoints: their node is connected here, and their engine answers
 
     def __str__(self) -> str:
         return str(self.id)

@@ -15,6 +15,11 @@ def live_gateways(at: datetime) -> Sequence[Gateway]:
     return list(Gateway.objects.filter(seen_at__gt=at - LIVE).order_by("started_at"))
 
 
+def endpoints_through_nodes(at: datetime) -> set[str]:
+    """Those whose node is connected to a living gateway, and whose engine answers it."""
+    return {code for gateway in live_gateways(at) for code in gateway.nodes}
+
+
 def versions() -> dict[str, int]:
     """Of every part, as last published."""
     return dict(SnapshotPart.objects.values_list("name", "version"))

@@ -31,6 +31,8 @@ class OfferLike(Protocol):
     @property
     def base_url(self) -> str: ...
     @property
+    def node_key(self) -> str: ...
+    @property
     def sealed_secret(self) -> bytes | None: ...
     @property
     def provider_name(self) -> str: ...
@@ -128,6 +130,7 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         coefficients=coefficients,
         hq_country=offer.hq_country,
         gates=gates,
+        node_key=offer.node_key,
     )
 
 

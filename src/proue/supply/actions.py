@@ -172,6 +172,7 @@ def declare_endpoint(
     site: Mapping[str, object] | None = None,
     hardware: Mapping[str, object] | None = None,
     secret: str | None = None,
+    node_key: str = "",
     internal: bool = False,
     generative: bool = True,
     active: bool = True,
@@ -182,7 +183,8 @@ def declare_endpoint(
     rules.check_code("endpoint", code)
     wanted = {
         "provider": provider,
-        "base_url": rules.check_address(base_url),
+        "base_url": rules.check_address(code, base_url),
+        "node_key": rules.check_node_key(code, base_url, node_key),
         "country": rules.check_country(country),
         "clearance": DataClass(clearance).value,
         "site": rules.check_description("site", site or {}),

@@ -47,6 +47,7 @@ class Endpoint(Row):
     site = models.JSONField(default=dict)
     hardware = models.JSONField(default=dict)
     sealed_secret = models.BinaryField(null=True)
+    node_key = models.CharField(max_length=64, blank=True, default="")  # of the node that serves it, where one does
     internal = models.BooleanField(default=False)  # our own engine
     generative = models.BooleanField(default=True)
     active = models.BooleanField(default=True)
@@ -62,7 +63,13 @@ class Endpoint(Row):
                 condition=Q(country__regex=r"^[A-Z]{2}$"), name="endpoint_country_is_two_capital_letters"
             ),
             models.CheckConstraint(
-                condition=Q(base_url__regex=r"^(https?://|unix:/)"), name="endpoint_address_is_http_or_a_unix_socket"
+                condition=Q(base_url__regex=r"^(https?://|unix:/|node:)"),
+                name="endpoint_address_is_http_a_unix_socket_or_a_node",
+            ),
+            models.CheckConstraint(
+                condition=(Q(base_url__startswith="node:") & ~Q(node_key=""))
+                | (~Q(base_url__startswith="node:") & Q(node_key="")),
+                name="endpoint_has_a_key_with_a_node",
             ),
         ]
 

@@ -64,6 +64,7 @@ class Offer:
     experts: int | None
     experts_active: int | None
     created_at: datetime
+    node_key: str = ""
 
 
 def offers() -> list[Offer]:
@@ -101,6 +102,7 @@ def _offer(row: Model) -> Offer:
         experts=row.experts,
         experts_active=row.experts_active,
         created_at=row.created_at,
+        node_key=endpoint.node_key,
     )
 
 

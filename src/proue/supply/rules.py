@@ -13,6 +13,7 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import day_of
 from proue.kernel.policy import Operation
 from proue.kernel.refusal import Refusal
+from proue.wire.identity import BadIdentity, check_public
 from proue.wire.seal import derive
 from proue.wire.token import KEY_PREFIX
 
@@ -23,6 +24,7 @@ SHOWN_CHARACTERS = 16  # of a key, kept to recognise it
 CHOSEN_SECRET_MIN = 8  # characters after the prefix, of a key that someone chose
 CHOSEN_SECRET_STRONG = 32
 SCHEMES = ("http://", "https://", "unix:/")
+NODE = "node:"  # and the endpoint's code: what serves it connects to the gateway
 SEEN_FOR = timedelta(minutes=3)  # a worker looks each minute; older than that, nothing is known
 SITE_KEYS = frozenset({"pue", "grid_zone", "water_l_per_kwh", "name"})
 HARDWARE_KEYS = frozenset(
@@ -64,6 +66,12 @@ class BadCode(Refusal):
 
 class BadAddress(Refusal):
     code = "endpoint.bad_address"
+
+
+class BadNodeKey(Refusal):
+    """A node's public key goes with the address node:, and with no other."""
+
+    code = "endpoint.bad_node_key"
 
 
 class BadDescription(Refusal):
@@ -115,15 +123,27 @@ def check_code(kind: str, code: str) -> str:
     raise BadCode(kind=kind, value=code)
 
 
+def check_node_key(code: str, base_url: str, key: str) -> str:
+    if bool(key) != base_url.startswith(NODE):
+        raise BadNodeKey(endpoint=code)
+    try:
+        return check_public(key) if key else ""
+    except BadIdentity:
+        raise BadNodeKey(endpoint=code) from None
+
+
 def check_country(code: str) -> str:
     if len(code) == 2 and code.isascii() and code.isalpha() and code.isupper():
         return code
     raise BadCountry(value=code)
 
 
-def check_address(base_url: str) -> str:
-    """http(s)://host…/v1 or unix:/path.sock:/v1, without a password in it (a secret has its own place)."""
+def check_address(code: str, base_url: str) -> str:
+    """http(s)://host…/v1, unix:/path.sock:/v1 or node: and the endpoint's own code; without a password in it (a secret
+    has its own place)."""
     address = base_url.rstrip("/")
+    if address == NODE + code:
+        return address
     bare = address.split("://", 1)[-1]
     if not address.startswith(SCHEMES) or any(mark.isspace() or mark in "?#" for mark in address):
         raise BadAddress(value=_without_password(address))

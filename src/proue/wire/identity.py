@@ -1,4 +1,4 @@
-"""Who a node is, and who the gateway is to it: Ed25519 keys, written `ed25519:` and base64, and a certificate around each.
+"""Who a node is, and who the gateway is to it: Ed25519 keys, written `ed25519:` and base64, each in a certificate.
 
 A certificate here is only the envelope that TLS wants around a key: what counts is the key, which the other side knows
 beforehand. The gateways of an instance share one, derived from PROUE_SECRET_KEY: a node pins its public half.
