@@ -10,10 +10,27 @@ import pytest
 from django.db import connections
 from psycopg.conninfo import make_conninfo
 
+from proue.config.apply import apply
+from proue.config.engines import reachable_endpoints
 from proue.gateway.shipping import COLUMNS
+from proue.institutions.access import Job
+from proue.serving.actions import publish_snapshot
+from proue.store.access import system
 from tests.gateway import world
+from tests.gateway.beyond import ENDPOINT, Node, nodes, until
 from tests.gateway.world import parts, post
 
+DECLARED = f"""
+providers: [{{code: p, name: P, hq_country: FR}}]
+endpoints:
+  - code: {ENDPOINT}
+    provider: p
+    base_url: "node:{ENDPOINT}"
+    node_key: "KEY"
+    country: FR
+    clearance: internal
+    models: [{{name: modele}}]
+"""
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text()
 
 
@@ -69,3 +86,24 @@ def test_the_tables_of_the_gateways_tests_are_the_real_ones(owner, table):
 
 def test_the_copy_names_the_columns_in_any_order_but_all_of_them(owner):
     assert sorted(COLUMNS) == [name for name, _ in columns(owner, "metering_usage_staging")]
+
+
+def test_a_node_is_seen_where_the_other_endpoints_are(engine, owner, started, now):
+    """Declared in YAML, reached through the gateway, and then known to `proue doctor` and to the page of models."""
+    node = Node(engine.url)
+    text = DECLARED.replace("KEY", node.key)
+    path = node.dir / "e.yaml"
+    path.write_text(text)
+    apply([path], actor=Job(), at=now, wait=False)
+    with system("snapshot"):
+        publish_snapshot(at=now)
+    try:
+        gateway = started(None, database_url=url("DATABASE_URL"))
+        assert [why is None for _, why in reachable_endpoints(timeout=2)] == [False]
+        node.start(f"http://127.0.0.1:{gateway.port}")
+        until(lambda: nodes(gateway.port), said=node.said)
+        until(lambda: list(reachable_endpoints(timeout=2)) == [(ENDPOINT, None)])
+        node.stop()
+        until(lambda: list(reachable_endpoints(timeout=2)) != [(ENDPOINT, None)])
+    finally:
+        node.end()

@@ -581,3 +581,12 @@ def test_the_same_rows_give_the_same_bytes_in_any_order(world, now):
     one = rules.grants("0999901A", uses, lambda _: [], lambda _: [PUBLIC, MEMBERS])
     other = rules.grants("0999901A", reversed(uses), lambda _: [], lambda _: [MEMBERS, PUBLIC])
     assert one == other
+
+
+def test_a_node_is_routed_to_by_its_key(world, now):
+    key = "ed25519:" + "A" * 43 + "="
+    with system("demo"):
+        world.declare_endpoint(base_url="node:rives-petit", node_key=key)
+    publish(now)
+    (target,) = snapshot().routes["petit"]
+    assert (target.base_url, target.node_key) == ("node:rives-petit", key)

@@ -390,6 +390,8 @@ def test_the_database_keeps_what_the_rules_keep(world):
         ("supply_endpoint", "clearance = 5"),
         ("supply_endpoint", "country = 'fr'"),
         ("supply_endpoint", "base_url = 'ftp://x'"),
+        ("supply_endpoint", "base_url = 'node:rives-petit'"),
+        ("supply_endpoint", "node_key = 'ed25519:'"),
         ("supply_provider", "hq_country = 'F1'"),
         ("supply_model", "size_class = 'huge'"),
         ("supply_model", "params_total_b = 7, params_active_b = 8"),
@@ -426,13 +428,15 @@ def test_everyone_sees_the_public_assistant_and_nobody_anothers_use(world):
         "http://user:pass@host/v1",
         "http://host/v1?x=1",
         "unix:/path.sock",
+        "node:another",
+        "node:",
         "",
         "x",
     ],
 )
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(rules.BadAddress) as refusal:
-        rules.check_address(address)
+        rules.check_address("rives-petit", address)
     assert "pass" not in str(refusal.value.details)
 
 
@@ -442,8 +446,35 @@ def test_addresses_that_are_some():
         "https://api.example/v1",
         "unix:/run/engine.sock:/v1",
         "http://[::1]:1/v1",
+        "node:rives-petit",
     ):
-        assert rules.check_address(address + "/") == address
+        assert rules.check_address("rives-petit", address + "/") == address
+
+
+NODE_KEY = "ed25519:" + "A" * 43 + "="
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("node:rives-petit", ""),
+        ("http://127.0.0.1:9001/v1", NODE_KEY),
+        ("node:rives-petit", NODE_KEY.removeprefix("ed25519:")),
+        ("node:rives-petit", "ed25519:" + "A" * 40),
+        ("node:rives-petit", "ed25519:" + "é" * 44),
+    ],
+)
+def test_a_node_has_a_key_and_nothing_else_has_one(world, address, key):
+    with system("demo"), pytest.raises(rules.BadNodeKey):
+        world.declare_endpoint(base_url=address, node_key=key)
+
+
+def test_the_key_of_a_node_is_offered_with_its_endpoint(world):
+    with system("demo"):
+        row, changed = world.declare_endpoint(base_url="node:rives-petit", node_key=NODE_KEY)
+        assert (row.base_url, row.node_key, changed) == ("node:rives-petit", NODE_KEY, True)
+        assert not world.declare_endpoint(base_url="node:rives-petit", node_key=NODE_KEY)[1]
+        assert {one.node_key for one in queries.offers() if one.endpoint == "rives-petit"} <= {NODE_KEY}
 
 
 @pytest.mark.parametrize(
