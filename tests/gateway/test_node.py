@@ -10,13 +10,19 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from proue.gateway.handshake import PATH, Self
 from proue.wire import identity
-from tests.conftest import missing
+from tests.conftest import missing, require
 from tests.gateway.beyond import ENDPOINT, GATEWAY_KEY, Node, namespaces, nodes, publish, until
 from tests.gateway.world import (
     DONE,
@@ -35,6 +41,7 @@ from tests.gateway.world import (
     delta,
     endless,
     events,
+    free_port,
     get,
     hang_up,
     post,
@@ -512,6 +519,67 @@ def test_a_key_is_made_once_and_shown_again(tmp_path):
     assert first == second
     assert identity.check_public(first.strip())
     assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o600
+
+
+NGINX = """
+daemon off; pid {dir}/pid; error_log stderr warn;
+events {{}}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {dir}/site.pem; ssl_certificate_key {dir}/site.key;
+    location = /.proue/node {{
+      proxy_pass http://127.0.0.1:{to};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade";
+      proxy_read_timeout 5s;
+    }}
+  }}
+}}
+"""
+
+
+def site(directory) -> None:
+    """A certificate for localhost, of an authority that only this test knows."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "site.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (directory / "site.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_through_a_proxy_that_terminates_tls(engine, near, tmp_path):
+    """As the how-to says it; quiet for longer than the proxy waits, the link lives by its own pings."""
+    require("nginx", "nginx-light")
+    site(tmp_path)
+    node, untrusting = Node(engine.url, ca_file=str(tmp_path / "site.pem")), Node(engine.url)
+    gateway = gateway_for(node, near).start()
+    port = free_port()
+    (tmp_path / "conf").write_text(NGINX.format(dir=tmp_path, port=port, to=gateway.port))
+    proxy = subprocess.Popen(["nginx", "-c", str(tmp_path / "conf")], stderr=subprocess.DEVNULL)
+    try:
+        node.start(f"https://localhost:{port}")
+        connected(node, gateway)
+        engine.behave = streams(*GOOD_STREAM, pause=0.01)
+        assert events(stream(gateway.port).body)[-1] == "[DONE]"
+        time.sleep(6)
+        assert node.said().count("connected to gateway") == 1
+        assert events(stream(gateway.port).body)[-1] == "[DONE]"
+        untrusting.start(f"https://localhost:{port}")
+        until(lambda: "certificate verify failed" in untrusting.said().lower(), said=untrusting.said)
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+        node.end()
+        untrusting.end()
+        gateway.stop(signal.SIGKILL)
+        shutil.rmtree(gateway.data_dir)
 
 
 # --- several gateways, and what a node lets pass

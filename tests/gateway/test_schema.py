@@ -103,7 +103,13 @@ def test_a_node_is_seen_where_the_other_endpoints_are(engine, owner, started, no
         node.start(f"http://127.0.0.1:{gateway.port}")
         until(lambda: nodes(gateway.port), said=node.said)
         until(lambda: list(reachable_endpoints(timeout=2)) == [(ENDPOINT, None)])
-        node.stop()
+
+        path.write_text(DECLARED.replace("KEY", "ed25519:" + "A" * 43 + "="))
+        apply([path], actor=Job(), at=now, wait=False)
+        with system("snapshot"):
+            publish_snapshot(at=now)
+        until(lambda: not nodes(gateway.port), said=gateway.said)
+        until(lambda: "the gateway answers 403" in node.said(), said=node.said)
         until(lambda: list(reachable_endpoints(timeout=2)) != [(ENDPOINT, None)])
     finally:
         node.end()

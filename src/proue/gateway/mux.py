@@ -282,6 +282,7 @@ class Mux(asyncio.Protocol):
         self._h2.initiate_connection()
         self._h2.update_settings(
             {
+                SettingCodes.ENABLE_PUSH: 0,
                 SettingCodes.INITIAL_WINDOW_SIZE: self.limits.node_window_bytes,
                 SettingCodes.MAX_FRAME_SIZE: FRAME,
                 SettingCodes.MAX_CONCURRENT_STREAMS: self.limits.node_streams,

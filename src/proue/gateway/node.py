@@ -111,6 +111,8 @@ class Errand(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self.pipe is not None
+        if self._refusal:
+            return
         try:
             self._parser.feed_data(data)
             self._head_size = self._head_size + len(data) if self._in_head else 0

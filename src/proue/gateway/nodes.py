@@ -116,7 +116,8 @@ class Nodes:
                 request.method, {name: value.decode("latin-1") for name, value in scope["headers"]}
             )
         except GatewayError as error:
-            request.refuse(error)
+            upgrade = [(b"upgrade", PROTOCOL.encode())] if error.code == "node.upgrade" else []
+            request.answer(request.refusal(error, upgrade))
             return error.status
         self._arriving += 1
         try:

@@ -143,8 +143,12 @@ def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], bod
 
 
 def take_over(send: Send, head: bytes) -> asyncio.Transport:
-    """After this head the connection is HTTP's no more: uvicorn forgets it, and does not wait for it when it stops."""
+    """After this head the connection is HTTP's no more: uvicorn forgets it, and does not wait for it when it stops.
+
+    Raises ConnectionResetError."""
     cycle = cast("RequestResponseCycle", getattr(send, "__self__"))  # noqa: B009
+    if cycle.disconnected:
+        raise ConnectionResetError("the client has left")
     door: Door = getattr(cycle.on_response, "__self__")  # noqa: B009
     door.connections.discard(door)
     cycle.response_started = cycle.response_complete = True
