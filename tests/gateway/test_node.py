@@ -513,6 +513,14 @@ def test_a_node_that_is_badly_told_says_so_and_does_not_start(tmp_path):
     assert "--connect" in refusal()
 
 
+def test_a_node_has_neither_django_nor_a_database():
+    code = "import sys, proue.config.cli, proue.gateway.node; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {"django", "psycopg", "uvicorn"} == set()
+    assert "h2" in loaded
+
+
 def test_a_key_is_made_once_and_shown_again(tmp_path):
     command = [sys.executable, "-m", "proue.config.cli", "node", "key", str(tmp_path / "identity")]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
