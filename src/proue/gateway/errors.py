@@ -187,12 +187,12 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "node.upgrade": Sentence(
         426,
-        "Cette adresse est celle où les nœuds se branchent : `proue node --connect`.",
+        "Cette adresse est celle où les nœuds se branchent : `proue node --connect`.",
         "This is where nodes connect: `proue node --connect`.",
     ),
     "node.refused": Sentence(
         403,
-        "Aucun moteur déclaré ici n’a ce nœud et cette clé : comparez avec ce que `proue node key` a affiché.",
+        "Aucun moteur déclaré ici n’a ce nœud et cette clé : comparez avec ce que `proue node key` a affiché.",
         "No engine declared here has this node and this key: compare with what `proue node key` printed.",
     ),
     "gateway.busy": Sentence(
