@@ -458,7 +458,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     ),
     "endpoint.bad_node_key": (
         "node_key",
-        "Une clé de nœud s’écrit « ed25519:… » (`proue node key` l’affiche) et va avec l’adresse « node:{endpoint} ».",
+        "Une clé de nœud s’écrit « ed25519:… » (`proue node key` l’affiche) et va avec l’adresse « node:{endpoint} ».",
     ),
     "endpoint.bad_description": ("{kind}", "« {kind} » ne peut pas contenir « {key}: {value} »."),
     "model.bad_shape": (

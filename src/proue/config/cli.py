@@ -99,7 +99,7 @@ def node(ctx: click.Context, /, api_key_env: str | None, **given: Any) -> None:
         raise click.UsageError(f"Il manque --{missing[0].replace('_', '-')}.")
     key = env.text(api_key_env) if api_key_env else ""
     if api_key_env and not key:
-        raise env.BadSetting(f"La variable {api_key_env} est vide : elle devait contenir la clé du moteur.")
+        raise env.BadSetting(f"La variable {api_key_env} est vide : elle devait contenir la clé du moteur.")
     from proue.gateway.node import NodeSettings, run
 
     level = (env.text("PROUE_LOG_LEVEL") or "info").lower()

@@ -277,14 +277,14 @@ class Node:
             self.authorization = _authorization(settings.engine_key)
         except (ValueError, UnicodeError):
             raise BadSetting(
-                f"L’adresse du moteur n’est pas bonne : http://127.0.0.1:8000/v1, et non « {settings.engine} »."
+                f"L’adresse du moteur n’est pas bonne : http://127.0.0.1:8000/v1, et non « {settings.engine} »."
             ) from None
         self._self = Self(_private(settings.identity))
         try:
             self._known = identity.check_public(settings.gateway_key)
         except BadIdentity:
             raise BadSetting(
-                "La clé de la passerelle s’écrit « ed25519:… » ; `proue node gateway-key` la donne, au centre."
+                "La clé de la passerelle s’écrit « ed25519:… » ; `proue node gateway-key` la donne, au centre."
             ) from None
         self._outer = _authorities(settings) if self._gateway.tls else None
         self._inner = ssl.create_default_context() if self._engine.tls else None
@@ -442,11 +442,11 @@ def _gateway(settings: NodeSettings) -> tuple[Origin, str]:
             raise ValueError  # noqa: TRY301
     except ValueError:
         raise BadSetting(
-            f"L’adresse de la passerelle est de la forme https://ia.alliance.fr, et non « {settings.connect} »."
+            f"L’adresse de la passerelle est de la forme https://ia.alliance.fr, et non « {settings.connect} »."
         ) from None
     if not origin.tls and not settings.plain and not _loopback(origin.host):
         raise BadSetting(
-            "http:// n’est permis que vers cette machine : donnez https://, "
+            "http:// n’est permis que vers cette machine : donnez https://, "
             "ou --plain si le réseau qui vous sépare de la passerelle est le vôtre."
         )
     return origin, prefix
@@ -464,10 +464,10 @@ def _private(path: Path) -> Ed25519PrivateKey:
         return identity.read(path)
     except BadIdentity as error:
         why = "d’autres comptes peuvent le lire (chmod 600)" if "others" in str(error) else "ce n’est pas une clé"
-        raise BadSetting(f"Le fichier d’identité {path} ne convient pas : {why}.") from None
+        raise BadSetting(f"Le fichier d’identité {path} ne convient pas : {why}.") from None
     except OSError as error:
         raise BadSetting(
-            f"Le fichier d’identité {path} n’est pas lisible ({error.strerror}) : `proue node key {path}` en fait un."
+            f"Le fichier d’identité {path} n’est pas lisible ({error.strerror}) : `proue node key {path}` en fait un."
         ) from None
 
 
