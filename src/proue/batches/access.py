@@ -1,5 +1,7 @@
-"""Who asks: a key, as the gateway says it; and doors to its files and batches. The same answer for what is not there and
-for what is another use's."""
+"""Who asks: a key, as the gateway says it; and doors to its files and batches.
+
+The same answer for what is not there and for what is another use's.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

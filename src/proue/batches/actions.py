@@ -18,7 +18,6 @@ from proue.batches.rules import LineState, State
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import NotAllowed, Right
 from proue.kernel.ids import uuid7
-from proue.kernel.policy import may_use
 from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import record
 from proue.store import files
@@ -120,7 +119,7 @@ def _running() -> Any:
 
 
 def submit_batch(
-    *, actor: Holder, input_id: UUID | None, endpoint: str, window: str, metadata: Mapping[str, str], at: datetime
+    *, actor: Holder, input_id: UUID, endpoint: str, window: str, metadata: Mapping[str, str], at: datetime
 ) -> Batch:
     operation = rules.operation_of(endpoint)
     if operation not in actor.operations:
@@ -213,7 +212,9 @@ def read_input(*, batch: Batch, at: datetime) -> Batch:
 def _models(batch: Batch) -> frozenset[str]:
     operation = rules.operation_of(batch.endpoint)
     offered = supply.offered_models()
-    return frozenset(one.name for one in offered if operation in one.operations and may_use(batch.use, one.name))
+    return frozenset(
+        one.name for one in offered if operation in one.operations and rules.may_use(batch.use.models, one.name)
+    )
 
 
 def _read(batch: Batch, reading: rules.Reading, at: datetime) -> None:
@@ -260,7 +261,9 @@ def next_due(batch: Batch) -> tuple[int, datetime | None]:
     return waiting.count(), waiting.aggregate(first=Min("not_before"))["first"]
 
 
-def note_answer(*, batch: Batch, line_id: UUID, answered: rules.Answered, attempts: int, seconds: float, at: datetime) -> None:
+def note_answer(
+    *, batch: Batch, line_id: UUID, answered: rules.Answered, attempts: int, seconds: float, at: datetime
+) -> None:
     """Kept at once. A line that has its answer keeps the first one: it is counted once, and never asked again."""
     decided = rules.fate(answered, attempts=attempts, at=at)
     over = decided.state is not LineState.WAITING

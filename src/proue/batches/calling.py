@@ -4,6 +4,7 @@ import http.client
 import threading
 import time
 from collections.abc import Mapping
+from email.message import Message
 from uuid import UUID
 
 from django.conf import settings
@@ -96,7 +97,7 @@ def request_id(batch: UUID, line: UUID) -> str:
     return f"batch_{batch.hex}:{line.hex}"
 
 
-def answered(status: int, headers: Mapping[str, str], body: bytes) -> Answered:
+def answered(status: int, headers: Message, body: bytes) -> Answered:
     return Answered(
         status=status,
         body=body,

@@ -97,13 +97,11 @@ class Line(ScopedRow):
             models.UniqueConstraint(fields=["batch", "custom_id"], name="one_line_per_batch_and_custom_id"),
             models.CheckConstraint(condition=Q(state__in=[one.value for one in LineState]), name="line_state_is_known"),
             models.CheckConstraint(
-                condition=Q(state=LineState.WAITING) | Q(answer__isnull=False), name="line_over_has_its_answer"
+                condition=Q(state=LineState.WAITING.value) | Q(answer__isnull=False), name="line_over_has_its_answer"
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["batch", "position"], name="line_waiting", condition=Q(state=LineState.WAITING.value)
-            )
+            models.Index(fields=["batch", "position"], name="line_waiting", condition=Q(state=LineState.WAITING.value))
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """What a file of requests may hold, when its batch runs, and what becomes of a line. Pure: no clock, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proue.kernel.paris import PARIS
-from proue.kernel.policy import Operation
+from proue.kernel.policy import ANY_MODEL, Operation
 from proue.kernel.refusal import Refusal
 
 MB = 1024 * 1024
@@ -267,7 +267,7 @@ class Reading:
         self.refused = 0
 
     def feed(self, text: bytes) -> bool:
-        """One line with its end; False once nothing more is worth reading. A line longer than MAX_LINE_BYTES comes cut."""
+        """One line with its end; False once nothing more is worth reading. One that is too long comes cut."""
         start, self._start = self._start, self._start + len(text)
         self._number += 1
         if not text.strip():
@@ -335,6 +335,10 @@ def _missing(said: str) -> LineRefused:
         if f"`{name}`" in said or f"`$.{name}`" in said:
             return refusal
     return LineNotJson()
+
+
+def may_use(models: Sequence[str], name: str) -> bool:
+    return ANY_MODEL in models or name in models
 
 
 def body_of(text: bytes) -> bytes:
@@ -500,8 +504,6 @@ def _shown(body: bytes) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body.decode("utf-8", "replace")
     return msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body or b"\r" in body else body)
-
-
 
 
 UNRUN: Mapping[State, str] = {State.CANCELLED: "batch_cancelled", State.EXPIRED: "batch_expired"}

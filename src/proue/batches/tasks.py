@@ -11,7 +11,7 @@ AGAIN_S = 30
 
 
 @app.task(name=actions.RUN, queue=actions.QUEUE, pass_context=True, retry=procrastinate.RetryStrategy(wait=AGAIN_S))
-def run(context: procrastinate.JobContext, batch: str, scope: str, **_: object) -> None:
+def run(context: procrastinate.JobContext, /, batch: str, scope: str, **_: object) -> None:
     """Whatever fails, it is tried again until its window is over: a batch is never left behind."""
     running.run(batch_id=UUID(batch), scope_id=UUID(scope), stopping=context.should_abort)
 

@@ -80,15 +80,12 @@ def forget(file: StoredFile) -> bool:
 
 def opened(file: StoredFile) -> BinaryIO:
     """To be read where one likes. Raises as `read` does: the whole is hashed first, a block at a time."""
-    source = _path(file.digest).open("rb")
-    try:
-        if hashlib.file_digest(source, "sha256").hexdigest() != file.digest:
-            raise Damaged(file.digest)
-        source.seek(0)
-    except BaseException:
-        source.close()
-        raise
-    return source
+    path = _path(file.digest)
+    with path.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    if digest != file.digest:
+        raise Damaged(file.digest)
+    return path.open("rb")
 
 
 def read(file: StoredFile) -> bytes:

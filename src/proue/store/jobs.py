@@ -16,7 +16,12 @@ BETWEEN_S = 1.0
 
 
 def defer(
-    task: str, *, lock: str | None = None, queue: str | None = None, not_before: datetime | None = None, **arguments: Any
+    task: str,
+    *,
+    lock: str | None = None,
+    queue: str | None = None,
+    not_before: datetime | None = None,
+    **arguments: Any,
 ) -> None:
     """`app.task.defer()` always writes as the application: under store.access.system it would commit apart."""
     configure_task(name=task, job_manager=_manager(), lock=lock, queue=queue, schedule_at=not_before).defer(**arguments)
