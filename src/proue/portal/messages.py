@@ -239,7 +239,8 @@ SENTENCES: Mapping[str, Promise] = {
     "file.in_use": _("Un lot qui n’est pas fini lit ce fichier. Annulez le lot, ou attendez sa fin."),
     "file.too_many": _("Cet usage garde déjà {most} fichiers. Effacez-en avant d’en envoyer d’autres."),
     "file.bad_expiry": _(
-        "« expires_after » attend l’ancre « created_at » et de {least} à {longest} secondes. Corrigez, puis recommencez."
+        "« expires_after » attend l’ancre « created_at », et de {least} à {longest} secondes. "
+        "Corrigez, puis recommencez."
     ),
     "batch.file_unknown": _(
         "Ce fichier n’existe pas ou plus, n’est pas à cet usage, ou n’a pas été envoyé pour un lot. Envoyez-le d’abord."
