@@ -104,7 +104,7 @@ def content(asked: Asked, holder: Holder, id: str) -> Answer:
         source = files.opened(row.file)
     except (FileNotFoundError, files.Damaged):
         raise ApiError(
-            500, "file.damaged", _("Ce fichier est abîmé : prévenez la personne qui exploite Proue.")
+            500, "file.damaged", _("Ce fichier est abîmé : prévenez la personne qui exploite Proue.")
         ) from None
     response = StreamingHttpResponse(_blocks(source), content_type="application/jsonl")
     response["content-length"] = str(row.size)
@@ -165,9 +165,9 @@ def _page(asked: Asked, prefix: str, kind: str) -> tuple[UUID | None, int, bool]
     """OpenAI's cursor. Newest first, unless asked otherwise."""
     after, limit, order = (asked.GET.get(name) for name in ("after", "limit", "order"))
     if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) < 6 and int(limit)):
-        raise ApiError(400, "limit.invalid", _("« limit » attend un nombre, à partir de 1."), "limit")
+        raise ApiError(400, "limit.invalid", _("« limit » attend un nombre, à partir de 1."), "limit")
     if order not in {None, "asc", "desc"}:
-        raise ApiError(400, "order.invalid", _("« order » attend asc ou desc."), "order")
+        raise ApiError(400, "order.invalid", _("« order » attend asc ou desc."), "order")
     most = min(int(limit), MOST[kind]) if limit else USUAL[kind]
     return (openai.id_of(prefix, after) if after else None), most, order == "asc"
 

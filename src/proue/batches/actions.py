@@ -296,23 +296,23 @@ def finalize(*, batch: Batch, at: datetime) -> None:
     Batch.objects.filter(pk=batch.pk, state=State.IN_PROGRESS).update(state=State.FINALIZING, finalizing_at=at)
 
 
-def end_batch(*, batch: Batch, state: State, at: datetime, unrun: str = "") -> Batch:
+def end_batch(*, batch: Batch, state: State, at: datetime) -> Batch:
     """Its two files, and no line any more, in one transaction: killed in between, it is ended again."""
     with transaction.atomic(using=database()):
         held = Batch.objects.select_for_update().select_related("key").get(pk=batch.pk)
         if held.state in rules.OVER:
             return held
         lines = Line.objects.filter(batch=held).order_by("position")
-        held.output_id = _write(held, "output", lines.filter(state=LineState.DONE), state, unrun, at)
-        held.error_id = _write(held, "error", lines.exclude(state=LineState.DONE), state, unrun, at)
+        held.output_id = _write(held, "output", lines.filter(state=LineState.DONE), state, at)
+        held.error_id = _write(held, "error", lines.exclude(state=LineState.DONE), state, at)
         lines.delete()
         return _end(held, state, at)
 
 
-def _write(batch: Batch, name: str, lines: Any, state: State, unrun: str, at: datetime) -> UUID | None:
+def _write(batch: Batch, name: str, lines: Any, state: State, at: datetime) -> UUID | None:
     if not lines.exists():
         return None
-    blocks = (_as_line(one, state, unrun) for one in lines.iterator(chunk_size=ROWS_AT_ONCE))
+    blocks = (_as_line(one, state) for one in lines.iterator(chunk_size=ROWS_AT_ONCE))
     kept = files.keep_blocks(scope_id=batch.scope_id, blocks=blocks, media_type=JSONL, at=at)
     row = UploadedFile.objects.create(
         id=uuid7(),
@@ -330,10 +330,10 @@ def _write(batch: Batch, name: str, lines: Any, state: State, unrun: str, at: da
     return row.pk
 
 
-def _as_line(line: Line, state: State, unrun: str) -> bytes:
+def _as_line(line: Line, state: State) -> bytes:
     id = f"batch_req_{line.pk.hex}"
     if line.state == LineState.WAITING:
-        return rules.unrun_line(id, line.custom_id, rules.UNRUN.get(state, "batch_not_run"), unrun)
+        return rules.unrun_line(id, line.custom_id, *rules.UNRUN[state])
     assert line.answer is not None
     return rules.output_line(id, line.custom_id, line.status, line.request_id, zlib.decompress(line.answer))
 

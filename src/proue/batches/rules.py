@@ -121,6 +121,7 @@ class NotCancellable(Refusal):
 class LineRefused(Refusal):
     """Of one line of a file, or of the whole: `line` is None then."""
 
+    code = "batch.line_refused"
     line: int | None = None
     param: str | None = None
 
@@ -506,4 +507,8 @@ def _shown(body: bytes) -> Any:
     return msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body or b"\r" in body else body)
 
 
-UNRUN: Mapping[State, str] = {State.CANCELLED: "batch_cancelled", State.EXPIRED: "batch_expired"}
+# Of a line that did not run: OpenAI's code, and the sentence beside it.
+UNRUN: Mapping[State, tuple[str, str]] = {
+    State.CANCELLED: ("batch_cancelled", "Le lot a été annulé avant cette requête."),
+    State.EXPIRED: ("batch_expired", "Cette requête n’a pas pu être faite dans le délai du lot."),
+}

@@ -12,8 +12,6 @@ from typing import BinaryIO
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import translation
-from django.utils.translation import gettext as _
 
 from proue.batches import actions, rules
 from proue.batches.actions import Work
@@ -61,28 +59,19 @@ def _ends(batch: Batch) -> bool:
     """Whether it is over, once its files are written."""
     at = utc_now()
     if batch.state == State.CANCELLING:
-        _end(batch, State.CANCELLED, at)
+        actions.end_batch(batch=batch, state=State.CANCELLED, at=at)
     elif batch.state == State.FINALIZING:
-        _end(batch, State.COMPLETED, at)
+        actions.end_batch(batch=batch, state=State.COMPLETED, at=at)
     elif batch.state in rules.OVER:
         return True
     elif actions.next_due(batch)[0] == 0:
         actions.finalize(batch=batch, at=at)
-        _end(batch, State.COMPLETED, at)
+        actions.end_batch(batch=batch, state=State.COMPLETED, at=at)
     elif at >= batch.deadline:
-        _end(batch, State.EXPIRED, at)
+        actions.end_batch(batch=batch, state=State.EXPIRED, at=at)
     else:
         return False
     return True
-
-
-def _end(batch: Batch, state: State, at: datetime) -> None:
-    with translation.override(settings.LANGUAGE_CODE):
-        said = {
-            State.CANCELLED: _("Le lot a été annulé avant cette requête."),
-            State.EXPIRED: _("Cette requête n’a pas pu être faite dans le délai du lot."),
-        }
-        actions.end_batch(batch=batch, state=state, at=at, unrun=said.get(state, ""))
 
 
 def _its_time(batch: Batch) -> bool:

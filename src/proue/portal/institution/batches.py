@@ -88,9 +88,7 @@ def cancel(request: ActorRequest, id: UUID) -> HttpResponse:
     except Refusal as refusal:
         context = {**_shown(request, batch), "alert": say(refusal)}
         return render(request, "institution/cancel_batch.html", context, status=status_of(refusal))
-    messages.success(
-        request, _("Le lot s’arrête : aucune requête ne commence plus, ce qui est répondu est gardé.")
-    )
+    messages.success(request, _("Le lot s’arrête : aucune requête ne commence plus, ce qui est répondu est gardé."))
     return HttpResponseRedirect(reverse("batch", args=[batch.pk]))
 
 
