@@ -147,7 +147,7 @@ def test_a_file_comes_is_listed_read_and_erased(client, house):
 
 
 def test_what_cannot_be_a_file_is_refused_in_words(client):
-    with pytest.raises(openai.BadRequestError, match="seul « batch »") as refused:
+    with pytest.raises(openai.BadRequestError, match="n’est pas un emploi de fichier") as refused:
         client.files.create(file=("a.jsonl", b"{}"), purpose="fine-tune")
     assert refused.value.code == "file.purpose_unknown"
     assert refused.value.response.headers["x-should-retry"] == "false"
