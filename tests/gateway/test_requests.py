@@ -368,7 +368,8 @@ def test_chunks_arrive_as_they_leave(gateway, engine):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/", "/v1//chat/completions", "/v1/../etablissement/",
+    ["/v1", "/v1/", "/v1/files/", "/v1//files", "/v1/files/a/b", "/v1/batches/a/cancel/b",
+     "/v1/files/..%2fme", "/v1/chat/completions/", "/v1//chat/completions", "/v1/../etablissement/",
      "/v1/%2e%2e/healthz", "//v1/models", "/x/../v1/models", "/%76%31/models", "/./v1/models", "/v1%2fmodels", "/v12",
      "/v1;x=1/models", "/assets/..%2fv1/me"],
 )  # fmt: skip

@@ -22,6 +22,7 @@ class Site:
     citation: object = None
     key: object = None
     foreign_key: object = None
+    batch: object = None  # the teacher's, waiting
     commitment: object = None  # in force, on one clause, two engines, a threshold
     need: object = None  # the teacher's, received
     draft: object = None  # a consolidated need that is not stated yet
@@ -109,6 +110,7 @@ def _build(*, bought: bool) -> Site:
         made = {"actor": Job(), "at": at, "expires_at": at + timedelta(days=30)}
         site.key = supply.create_key(use=own, name="clé de l’enseignant", person=site.people["teacher"], **made).key
         site.foreign_key = supply.create_key(use=foreign, name="clé d’ailleurs", **made).key
+        site.batch = _batch(site.key, at)
         document = Document.objects.get(slug="deux-rives-cesure", scope_id=PUBLIC)
         passage = Passage.objects.filter(document=document).order_by("ordinal")[1]
         words = document.text[passage.end - 60 : passage.end].split(" ", 1)[1]
@@ -122,6 +124,17 @@ def _build(*, bought: bool) -> Site:
     with system("snapshot"):
         publish_snapshot(at=at)
     return site
+
+
+def _batch(key: object, at: datetime) -> object:
+    from proue.batches import access, actions
+    from proue.kernel.dataclass import DataClass
+
+    given = {"actor": access.holder_of(key.pk, DataClass.PUBLIC, at), "at": at}
+    file = actions.receive_file(name="<b>.jsonl", purpose="batch", blocks=[b"pas du json\n"], **given)
+    return actions.submit_batch(
+        input_id=file.pk, endpoint="/v1/chat/completions", window="24h", metadata={"<b>": "<i>"}, **given
+    )
 
 
 def _specification(at: datetime) -> None:

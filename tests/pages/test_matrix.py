@@ -112,6 +112,9 @@ MATRIX: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "new_key": ((404, 404, 200, 200, 200), (404, 404, 400, 400, 400)),
     "created_key": ((404, 404, 302, 404, 404), SAFE_ONLY),  # its secret is shown once: tests/pages/test_places.py
     "revoke_key": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
+    "batches": ((404, 404, 200, 200, 200), SAFE_ONLY),
+    "batch": ((404, 404, 200, 200, 404), SAFE_ONLY),
+    "cancel_batch": ((404, 404, 200, 404, 404), (404, 404, 302, 404, 404)),
     "usage": ((404, 404, 200, 200, 200), SAFE_ONLY),
     "processing_register": ((404, 404, 404, 200, 200), SAFE_ONLY),
     "processing_register_file": ((404, 404, 404, 200, 404), SAFE_ONLY),  # of Deux-Rives: the stranger has his own
@@ -147,6 +150,8 @@ def address(site, name: str) -> str:
         "citation": {"id": site.citation.pk},
         "created_key": {"id": site.key.pk},
         "revoke_key": {"id": site.key.pk},
+        "batch": {"id": site.batch.pk},
+        "cancel_batch": {"id": site.batch.pk},
         "processing_register_file": {"uai": "0999901A", "suffix": "odt"},
         "commitment": {"code": site.commitment.code},
         "suspend_commitment": {"code": site.commitment.code},

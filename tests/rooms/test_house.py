@@ -12,7 +12,7 @@ SOURCE = Path(proue.__file__).parent
 # From the lowest to the highest (docs/architecture.md).
 ROOMS = [
     "store", "ledger", "institutions", "supply", "metering", "datasets", "knowledge", "needs", "specification",
-    "procurement", "assurance", "serving", "assistant", "compliance",
+    "procurement", "assurance", "serving", "batches", "assistant", "compliance",
 ]  # fmt: skip
 MAY_BE_IMPORTED = ("proue.kernel", "proue.store.rls", "proue.store.rules")
 

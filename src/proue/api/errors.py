@@ -5,13 +5,25 @@ from dataclasses import dataclass
 
 from django.http import JsonResponse
 
+from proue.batches.rules import EndpointClosed, FileInUse, FileTooLarge, NotCancellable, TooManyBatches, TooManyFiles
 from proue.institutions.rules import NotAllowed
 from proue.kernel.refusal import NotFound, Refusal
 from proue.supply.rules import AlreadyRevoked, KeyAlreadyHeld
 
 Say = Callable[[Refusal], str]
 
-STATUS: Mapping[type[Refusal], int] = {NotFound: 404, NotAllowed: 403, AlreadyRevoked: 409, KeyAlreadyHeld: 409}
+STATUS: Mapping[type[Refusal], int] = {
+    NotFound: 404,
+    NotAllowed: 403,
+    AlreadyRevoked: 409,
+    KeyAlreadyHeld: 409,
+    EndpointClosed: 403,
+    FileInUse: 409,
+    FileTooLarge: 413,
+    NotCancellable: 409,
+    TooManyBatches: 429,
+    TooManyFiles: 429,
+}
 TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 
 _say: Say = lambda refusal: refusal.code  # noqa: E731 - until config says otherwise
@@ -32,6 +44,10 @@ class ApiError(Exception):
     message: str
     param: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+
+
+def sentence(refusal: Refusal) -> str:
+    return _say(refusal)
 
 
 def respond(error: ApiError) -> JsonResponse:

@@ -38,7 +38,7 @@ _csrf = _Csrf(lambda _request: HttpResponse())
 def _endpoint(routes: Mapping[str, Route]) -> Callable[..., HttpResponseBase]:
     @csrf_exempt  # checked below, so that a refusal is JSON too
     def answer(request: HttpRequest, **captured: Any) -> HttpResponseBase:
-        with translation.override(_language(request)):
+        with translation.override(language(request)):
             try:
                 return _answer(request, routes, captured)
             except ApiError as error:
@@ -95,7 +95,7 @@ def _json(answer: msgspec.Struct, status: int) -> HttpResponse:
     return HttpResponse(msgspec.json.encode(answer), status=status, content_type=JSON)
 
 
-def _language(request: HttpRequest) -> str:
+def language(request: HttpRequest) -> str:
     """French, unless the client prefers another language that we speak."""
     if not request.headers.get("Accept-Language"):
         return settings.LANGUAGE_CODE
@@ -108,7 +108,7 @@ def openapi(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 def nowhere(request: HttpRequest, rest: str = "") -> HttpResponse:
-    with translation.override(_language(request)):
+    with translation.override(language(request)):
         return respond_to(NotFound("route"))
 
 

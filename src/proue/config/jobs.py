@@ -12,7 +12,7 @@ from proue.config.engines import reachable_endpoints
 from proue.kernel.clock import utc_now
 from proue.store.access import system
 
-ROOMS_WITH_TASKS: tuple[str, ...] = ("ledger", "metering", "knowledge", "assurance", "serving", "compliance")
+ROOMS_WITH_TASKS: tuple[str, ...] = ("ledger", "metering", "knowledge", "assurance", "serving", "batches", "compliance")
 
 LOOK_S = 5.0
 STALLED_AFTER_S = 30  # a living worker beats every 10 s

@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from proue.batches.rules import BadHours, quiet_from
 from proue.config import environment as env
 
 DATA_DIR = env.data_dir()
@@ -24,6 +25,16 @@ USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 GATEWAY_URL = env.text("PROUE_GATEWAY_URL", f"http://{env.reachable(HOST)}:{PORT}")
+
+# When batches run, in hours of Paris; a demonstration shows its own at once.
+BATCH_HOURS = env.text("PROUE_BATCH_HOURS", "always" if DEMO else "20:00-07:00,weekend")
+BATCH_CONCURRENCY = env.integer("PROUE_BATCH_CONCURRENCY", 8, low=1, high=256)
+try:
+    quiet_from(BATCH_HOURS)
+except BadHours:
+    raise env.BadSetting(
+        f"PROUE_BATCH_HOURS s’écrit comme « 20:00-07:00,weekend » ou « always », et vaut « {BATCH_HOURS} »."
+    ) from None
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -49,6 +60,7 @@ INSTALLED_APPS = [
     "proue.procurement.apps.ProcurementConfig",
     "proue.assurance.apps.AssuranceConfig",
     "proue.serving.apps.ServingConfig",
+    "proue.batches.apps.BatchesConfig",
     "proue.assistant.apps.AssistantConfig",
     "proue.compliance.apps.ComplianceConfig",
     "proue.portal.apps.PortalConfig",

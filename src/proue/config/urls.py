@@ -1,4 +1,4 @@
-"""Pages in both languages, then what has no language. `/v1` is the gateway's and never comes here."""
+"""Pages in both languages, then what has no language. Of `/v1`, only files and batches come here, from the gateway."""
 
 from django.conf.urls.i18n import i18n_patterns
 from django.urls import include, path
@@ -7,6 +7,7 @@ from proue.portal import urls as portal
 
 urlpatterns = [
     path("api/", include("proue.api.urls")),
+    path("v1/", include("proue.api.kept")),
     *portal.plain,
     *i18n_patterns(*portal.pages, prefix_default_language=False),
 ]

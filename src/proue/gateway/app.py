@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import posixpath
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from proue.gateway.snapshot import Source
 from proue.gateway.transcription import Transcription, Upload
 from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
-from proue.kernel.policy import Admit, Operation, reachable
+from proue.kernel.policy import Admit, Operation, Refuse, effective_class, reachable
 from proue.wire import token
 from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
 
@@ -56,6 +57,8 @@ WAYS = {
     "/v1/messages/count_tokens": Way(Operation.CHAT, Messages(), Count, counting.OPERATION),
     "/v1/responses": Way(Operation.CHAT, Responses()),
 }
+# What the portal keeps: rows and bytes. We say for which key, and relay.
+KEPT = re.compile(r"/v1/(?:files|batches)(?:/[A-Za-z0-9_-]{1,80}(?:/content|/cancel)?)?")
 MODELS, MODEL, ME = "/v1/models", "/v1/models/", "/v1/me"
 LOOPBACK = ("127.", "::1")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -90,7 +93,8 @@ class App:
         self._exposed = settings.host not in LOOPBACK_HOSTS  # the demonstration's passwords are public
         self._memory = Memory(settings.limits.memory_bytes)
         self._portal = portal.Portal(settings, means.upstreams)
-        self._session_key = token.token_key(settings.secret_key, token.Session)
+        self._token_keys = auth.TokenKeys.of(settings.secret_key)
+        self._errand_key = token.token_key(settings.secret_key, token.Errand)
         self._own: dict[str, Callable[[Request, Scope], Coroutine[Any, Any, Answer]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -110,6 +114,8 @@ class App:
             await self._engine(request, way, usage_id)
         elif raw in self._own:
             request.answer(await self._own[raw](request, scope))
+        elif KEPT.fullmatch(raw):
+            await self._relay_kept(request, scope)
         elif is_ours(raw):
             await self._list(request, raw)
         elif raw == handshake.PATH:
@@ -211,7 +217,34 @@ class App:
             raise GatewayError("gateway.not_ready")
         credential = auth.credential(request.headers)
         now = time.time()
-        return snapshot, auth.grant_for(snapshot, credential, session_key=self._session_key, now=now)
+        return snapshot, auth.grant_for(snapshot, credential, keys=self._token_keys, now=now)
+
+    # --- files and batches
+
+    async def _relay_kept(self, request: Request, scope: Scope) -> None:
+        started = time.monotonic()
+        try:
+            status = await self._portal.errand(request, scope, self._errand(request))
+        except GatewayError as error:
+            status = error.status
+            request.refuse(error)
+        self._means.metrics.request("files", status, "done" if status < 400 else "refused", time.monotonic() - started)
+        self._line(request, status, started, path=request.path)
+
+    def _errand(self, request: Request) -> str:
+        """Signed: whose key, and of which class what comes is. Raises GatewayError."""
+        _, grant = self._grant(request)
+        _in_time(grant)
+        if not grant.key_id or auth.credential(request.headers).startswith(token.TURN_PREFIX):
+            raise GatewayError("files.key_only")
+        data_class = effective_class(grant, request.headers.get(b"x-proue-data-class"))
+        if isinstance(data_class, Refuse):
+            raise GatewayError(data_class.code, param=data_class.param, status=data_class.status)
+        if data_class >= DataClass.RESTRICTED:
+            raise GatewayError("files.restricted")
+        expires_at = time.time() + token.ERRAND_SECONDS
+        statement = token.Errand(grant.key_id, grant.institution, int(data_class), request.id, expires_at)
+        return token.sign(self._errand_key, statement)
 
     # --- lists
 

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,23 +29,35 @@ def bearer(header: str | None) -> str:
     return header[len(BEARER) :].strip()
 
 
-def grant_for(snapshot: Snapshot, credential: str, *, session_key: bytes, now: float) -> Grant:
+class TokenKeys(NamedTuple):
+    """Under which our own tokens are signed."""
+
+    session: bytes
+    turn: bytes
+
+    @classmethod
+    def of(cls, secret_key: str) -> "TokenKeys":
+        return cls(token.token_key(secret_key, token.Session), token.token_key(secret_key, token.Turn))
+
+
+def grant_for(snapshot: Snapshot, credential: str, *, keys: TokenKeys, now: float) -> Grant:
     """Raises GatewayError. Expiry of a key is the policy's to judge; expiry of a token is the token's."""
     if credential.startswith(token.SESSION_PREFIX):
-        return _session_grant(snapshot, credential, session_key, now)
-    if len(credential) > MAX_KEY:
+        return _session_grant(snapshot, credential, keys.session, now)
+    if credential.startswith(token.TURN_PREFIX):
+        digest = _verified(credential, keys.turn, token.Turn, now).key
+    elif len(credential) > MAX_KEY:
         raise GatewayError("key.unknown")
-    grant = snapshot.grants.get(token.key_digest(credential))
+    else:
+        digest = token.key_digest(credential)
+    grant = snapshot.grants.get(digest)
     if grant is None:
         raise GatewayError("key.unknown")
     return grant
 
 
 def _session_grant(snapshot: Snapshot, credential: str, key: bytes, now: float) -> Grant:
-    try:
-        session = token.verify(key, credential, token.Session, now=now)
-    except token.BadToken as bad:
-        raise GatewayError(bad.code) from None
+    session = _verified(credential, key, token.Session, now)
     grant = snapshot.uses.get(session.use)
     if grant is None:
         raise GatewayError("token.invalid")
@@ -56,6 +69,13 @@ def _session_grant(snapshot: Snapshot, credential: str, key: bytes, now: float) 
         access_scopes=session.access_scopes,
         expires_at=min(session.expires_at, grant.expires_at or session.expires_at),
     )
+
+
+def _verified(credential: str, key: bytes, kind: type[token.T], now: float) -> token.T:
+    try:
+        return token.verify(key, credential, kind, now=now)
+    except token.BadToken as bad:
+        raise GatewayError(bad.code) from None
 
 
 def same(given: str, wanted: str) -> bool:

@@ -174,6 +174,21 @@ SENTENCES: dict[str, Sentence] = {
         "Le formulaire n’est pas lisible : envoyez « multipart/form-data » avec un fichier et un seul champ « model ».",
         "The form cannot be read: send “multipart/form-data” with a file and one field “model” only.",
     ),
+    "files.key_only": Sentence(
+        403,
+        "Les fichiers et les lots appartiennent à une clé : un jeton de session n’en dépose pas.",
+        "Files and batches belong to a key: a session token brings none.",
+    ),
+    "files.restricted": Sentence(
+        403,
+        "Les données à régime restrictif ne sont pas gardées : ni fichier ni lot pour elles, et rien n’a été transmis.",
+        "Restricted data is not kept: neither file nor batch for it, and nothing was sent.",
+    ),
+    "files.unavailable": Sentence(
+        503,
+        "Les fichiers et les lots ne répondent pas pour l’instant : réessayez dans un moment.",
+        "Files and batches do not answer right now: try again in a moment.",
+    ),
     "path.unknown": Sentence(
         404, "Cette adresse n’existe pas.", "There is nothing at this address."
     ),

@@ -1,8 +1,9 @@
 """Every path that is not the gateway's goes, as bytes, to the portal's unix socket: it can reach no engine."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import NamedTuple
 
-from proue.gateway.errors import Answer
+from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.request import Message, Request, Scope
 from proue.gateway.settings import MB, Settings
 from proue.gateway.tasks import spawn, stop
@@ -19,9 +20,11 @@ NOT_RELAYED = HOP_BY_HOP | {b"date", b"server"}  # we date our answers ourselves
 OURS = frozenset(
     {
         b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix",
-        b"x-real-ip", b"forwarded", b"x-request-id",
+        b"x-real-ip", b"forwarded", b"x-request-id", b"x-proue-errand",
     }
 )  # fmt: skip
+ERRAND = b"x-proue-errand"  # for which key; ours alone to say, and a key's text never goes with it
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"cookie"})
 
 STARTING = """<!doctype html>
 <html lang="fr"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -44,16 +47,38 @@ class TooLarge(Exception):
     """More than the portal is made to receive."""
 
 
+class Bounds(NamedTuple):
+    """Of what is relayed: bytes of a body, seconds until the answer begins."""
+
+    body_bytes: int
+    head_s: float
+
+
 class Portal:
     def __init__(self, settings: Settings, upstreams: Upstreams) -> None:
         self._origin = Origin("", 0, unix=settings.portal_socket)
         self._upstreams = upstreams
         self._limits = settings.limits
+        self._pages = Bounds(self._limits.portal_body_bytes, self._limits.portal_s)
+        self._errands = Bounds(self._limits.file_bytes, self._limits.upload_s)
         self._trusted = settings.trusted_proxies
+
+    async def errand(self, request: Request, scope: Scope, errand: str) -> int:
+        """A request about files or batches, for the key that the signed errand names. Raises GatewayError."""
+        try:
+            return await self._serve(request, scope, self._errands, errand)
+        except TooLarge:
+            raise GatewayError("request.too_large", limit=self._limits.file_bytes // MB) from None
+        except ClientGone:
+            return 499
+        except Cut:
+            return 502
+        except UpstreamFailed:
+            raise GatewayError("files.unavailable") from None
 
     async def serve(self, request: Request, scope: Scope) -> int:
         try:
-            return await self._serve(request, scope)
+            return await self._serve(request, scope, self._pages)
         except TooLarge:
             page = TOO_LARGE.replace("{limit}", str(self._limits.portal_body_bytes // MB)).encode()
             return self._page(request, 413, page, ())
@@ -65,33 +90,39 @@ class Portal:
             status = 503 if isinstance(failed, Unreachable) else 502
             return self._page(request, status, STARTING, ((b"retry-after", b"3"),))
 
-    async def _serve(self, request: Request, scope: Scope) -> int:
+    async def _serve(self, request: Request, scope: Scope, bounds: Bounds, errand: str = "") -> int:
         announced = _length(scope)
-        if announced is not None and announced > self._limits.portal_body_bytes:
+        if announced is not None and announced > bounds.body_bytes:
             raise TooLarge
         pool = self._upstreams.pool(self._origin)
         connection, reused = await pool.acquire()
         try:
-            return await self._borrowed(pool, connection, request, scope)
+            return await self._borrowed(pool, connection, request, scope, bounds, errand)
         except Unreachable:
             if not reused or request.method not in SAFE:
                 raise
         connection, _ = await pool.acquire(fresh=True)
-        return await self._borrowed(pool, connection, request, scope)
+        return await self._borrowed(pool, connection, request, scope, bounds, errand)
 
-    async def _borrowed(self, pool: Pool, connection: Connection, request: Request, scope: Scope) -> int:
+    async def _borrowed(
+        self, pool: Pool, connection: Connection, request: Request, scope: Scope, bounds: Bounds, errand: str
+    ) -> int:
         try:
-            return await self._exchange(connection, request, scope)
+            return await self._exchange(connection, request, scope, bounds, errand)
         finally:
             request.link.forget()
             pool.release(connection)
 
-    async def _exchange(self, connection: Connection, request: Request, scope: Scope) -> int:
+    async def _exchange(
+        self, connection: Connection, request: Request, scope: Scope, bounds: Bounds, errand: str
+    ) -> int:
         request.link.watch(connection.client_gone)
-        connection.send(self._head(request, scope), head_only=request.method == "HEAD")
-        upload = spawn(self._upload(connection, request, scope), name="portal-upload") if _has_body(scope) else None
+        connection.send(self._head(request, scope, errand), head_only=request.method == "HEAD")
+        upload = None
+        if _has_body(scope):
+            upload = spawn(self._upload(connection, request, scope, bounds.body_bytes), name="portal-upload")
         try:
-            await connection.head(self._limits.portal_s)
+            await connection.head(bounds.head_s)
             await self._download(connection, request)
         except UpstreamFailed:
             if upload is not None and upload.done() and isinstance(upload.exception(), TooLarge):
@@ -104,7 +135,7 @@ class Portal:
                 await stop(upload)
         return connection.status
 
-    async def _upload(self, connection: Connection, request: Request, scope: Scope) -> None:
+    async def _upload(self, connection: Connection, request: Request, scope: Scope, limit: int) -> None:
         chunked, size, more = _length(scope) is None, 0, True
         while more:
             message: Message = await request.receive()
@@ -113,7 +144,7 @@ class Portal:
                 return
             body, more = message["body"], message.get("more_body", False)
             size += len(body)
-            if size > self._limits.portal_body_bytes:
+            if size > limit:
                 connection.abort()
                 raise TooLarge
             if body:
@@ -137,7 +168,7 @@ class Portal:
                 raise ClientGone
         await request.send({"type": "http.response.body", "body": b""})
 
-    def _head(self, request: Request, scope: Scope) -> bytes:
+    def _head(self, request: Request, scope: Scope, errand: str) -> bytes:
         path: bytes = scope["raw_path"]
         query: bytes = scope["query_string"]
         lines = [b"%b %b HTTP/1.1" % (request.method.encode(), path + b"?" + query if query else path)]
@@ -145,7 +176,7 @@ class Portal:
         for name, value in scope["headers"]:
             if name in OURS:
                 given[name] = value
-            elif name not in HOP_BY_HOP:
+            elif name not in HOP_BY_HOP and not (errand and name in CREDENTIALS):
                 host = value if name == b"host" else host
                 lines.append(name + b": " + value)
         address, proto, host = self._client(scope, given, host)
@@ -155,6 +186,8 @@ class Portal:
             b"x-forwarded-host: " + host,
             b"x-request-id: " + request.id.encode(),
         ]
+        if errand:
+            lines.append(ERRAND + b": " + errand.encode())
         if _has_body(scope) and _length(scope) is None:
             lines.append(b"transfer-encoding: chunked")
         return b"\r\n".join(lines) + b"\r\n\r\n"

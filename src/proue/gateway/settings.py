@@ -23,6 +23,7 @@ class BadSetting(SystemExit):
 class Limits(msgspec.Struct, frozen=True):
     body_bytes: int = 16 * MB  # of a request to an engine
     upload_bytes: int = 100 * MB  # of a form with a file, which is never whole in memory
+    file_bytes: int = 201 * MB  # of a form with a file of requests (200 MB), relayed to the portal
     form_bytes: int = 1 * MB  # of a form that waits in memory for its model; beyond, on disk
     portal_body_bytes: int = 64 * MB
     answer_bytes: int = 64 * MB  # of an answer that is not a stream

@@ -235,6 +235,44 @@ SENTENCES: Mapping[str, Promise] = {
     "derogation.not_from_here": _(
         "L’état de cette dérogation ne permet pas cette action. Rechargez la page pour le voir."
     ),
+    "file.purpose_unknown": _("« {purpose} » n’est pas un emploi de fichier connu ici : seul « batch » l’est."),
+    "file.missing": _("Aucun fichier n’est venu : envoyez-le dans le champ « file » d’un formulaire."),
+    "file.empty": _("Ce fichier est vide. Il lui faut au moins une requête."),
+    "file.too_large": _("Ce fichier dépasse {most} Mo. Coupez-le en plusieurs lots."),
+    "file.in_use": _("Un lot qui n’est pas fini lit ce fichier. Annulez le lot, ou attendez sa fin."),
+    "file.too_many": _("Cet usage garde déjà {most} fichiers. Effacez-en avant d’en envoyer d’autres."),
+    "file.bad_expiry": _(
+        "« expires_after » attend l’ancre « created_at », et de {least} à {longest} secondes. "
+        "Corrigez, puis recommencez."
+    ),
+    "batch.file_unknown": _(
+        "Ce fichier n’existe pas ou plus, n’est pas à cet usage, ou n’a pas été envoyé pour un lot. Envoyez-le d’abord."
+    ),
+    "batch.endpoint_unknown": _("Un lot ne peut pas demander « {endpoint} ». Choisissez parmi {known}."),
+    "batch.endpoint_closed": _("Cette clé ne permet pas « {endpoint} ». Demandez-le à la personne qui gère l’usage."),
+    "batch.window_unknown": _("Un lot a un délai de « 24h », et pas d’autre. Corrigez, puis recommencez."),
+    "batch.bad_metadata": _(
+        "Les métadonnées comptent au plus {most} noms, de {name} signes et de valeurs de {value}. Raccourcissez-les."
+    ),
+    "batch.too_many": _("Cet usage a déjà {most} lots qui ne sont pas finis. Attendez la fin de l’un d’eux."),
+    "batch.not_cancellable": _("Ce lot est fini ou s’achève : il n’y a plus rien à annuler."),
+    "batch.line_refused": _("Cette ligne ne peut pas passer dans un lot. Corrigez-la."),
+    "batch.no_line": _("Ce fichier ne contient aucune requête. Écrivez-en une par ligne."),
+    "batch.too_many_lines": _("Ce fichier compte plus de {most} requêtes. Coupez-le en plusieurs lots."),
+    "batch.line_too_long": _("Cette ligne dépasse {most} Mo. Raccourcissez la requête."),
+    "batch.line_not_json": _(
+        "Cette ligne n’est pas un objet JSON avec « custom_id », « method », « url » et « body ». Corrigez-la."
+    ),
+    "batch.line_custom_id": _("« custom_id » manque, ou ne compte pas de 1 à {most} signes. Corrigez-le."),
+    "batch.line_repeated": _("« {custom_id} » est déjà le « custom_id » d’une autre ligne. Choisissez-en un autre."),
+    "batch.line_method": _("« method » vaut toujours POST dans un lot. Corrigez cette ligne."),
+    "batch.line_url": _("« {url} » n’est pas l’adresse de ce lot. Demandez la même sur toutes les lignes."),
+    "batch.line_body": _("« body » n’est pas une requête avec son « model ». Corrigez cette ligne."),
+    "batch.line_model": _(
+        "Le modèle « {model} » n’existe pas, ne sait pas faire cela, ou n’est pas ouvert à cet usage. Changez-le."
+    ),
+    "batch.line_stream": _("Un lot ne répond pas au fil de l’eau. Retirez « stream » de cette ligne."),
+    "batch.file_gone": _("Le fichier de ce lot a été effacé avant d’être lu. Envoyez-le de nouveau."),
     "key.already_revoked": _("Cette clé était déjà révoquée : elle n’ouvre plus rien."),
 }
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from proue.assurance.dictionary import EFTA_IN_THE_EEA, EU
 from proue.assurance.rules import CheckState, DerogationState, DisputeState, StatementState
+from proue.batches.rules import State as BatchState
 from proue.datasets.rules import Audience as Opened
 from proue.datasets.rules import Purpose, ThirdPartyIp, TitleOfRight, Verb
 from proue.datasets.rules import State as Deposit
@@ -229,6 +230,16 @@ DISPUTE_STATES: Mapping[str, Promise] = {
     DisputeState.OPEN: gettext_lazy("attend une décision"),
     DisputeState.UPHELD: gettext_lazy("le constat est maintenu"),
     DisputeState.LIFTED: gettext_lazy("le constat est corrigé"),
+}
+BATCH_STATES: Mapping[str, Promise] = {
+    BatchState.VALIDATING: gettext_lazy("relu"),
+    BatchState.FAILED: gettext_lazy("refusé"),
+    BatchState.IN_PROGRESS: gettext_lazy("en cours"),
+    BatchState.FINALIZING: gettext_lazy("s’achève"),
+    BatchState.COMPLETED: gettext_lazy("fini"),
+    BatchState.EXPIRED: gettext_lazy("hors délai"),
+    BatchState.CANCELLING: gettext_lazy("s’arrête"),
+    BatchState.CANCELLED: gettext_lazy("annulé"),
 }
 
 THEMES: Mapping[str, Promise] = {

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 from django.conf import settings
@@ -29,22 +31,33 @@ def keep(*, scope_id: UUID, data: bytes, media_type: str, at: datetime) -> Store
     """Store the bytes once per scope; the same bytes again give the same row."""
     if len(data) > MAX_FILE_BYTES:
         raise ValueError("file larger than MAX_FILE_BYTES")
-    digest = hashlib.sha256(data).hexdigest()
-    target = _path(digest)
-    if not target.exists():
+    return keep_blocks(scope_id=scope_id, blocks=(data,), media_type=media_type, at=at)
+
+
+def keep_blocks(*, scope_id: UUID, blocks: Iterable[bytes], media_type: str, at: datetime) -> StoredFile:
+    """The same, block by block: never whole in memory. How much comes is the caller's to bound."""
+    root = Path(settings.STORAGE_DIR)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest, size = hashlib.sha256(), 0
+    handle, name = tempfile.mkstemp(dir=root)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for block in blocks:
+                digest.update(block)
+                size += len(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        target = _path(digest.hexdigest())
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(target)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     row, _ = StoredFile.objects.get_or_create(
-        scope_id=scope_id, digest=digest, defaults={"size": len(data), "media_type": media_type, "created_at": at}
+        scope_id=scope_id,
+        digest=digest.hexdigest(),
+        defaults={"size": size, "media_type": media_type, "created_at": at},
     )
     return row
 
@@ -63,6 +76,16 @@ def forget(file: StoredFile) -> bool:
         path = _path(file.digest)
         transaction.on_commit(lambda: path.unlink(missing_ok=True), using=database())
     return True
+
+
+def opened(file: StoredFile) -> BinaryIO:
+    """To be read where one likes. Raises as `read` does: the whole is hashed first, a block at a time."""
+    path = _path(file.digest)
+    with path.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    if digest != file.digest:
+        raise Damaged(file.digest)
+    return path.open("rb")
 
 
 def read(file: StoredFile) -> bytes:

@@ -15,9 +15,16 @@ from proue.store.access import database
 BETWEEN_S = 1.0
 
 
-def defer(task: str, *, lock: str | None = None, **arguments: Any) -> None:
+def defer(
+    task: str,
+    *,
+    lock: str | None = None,
+    queue: str | None = None,
+    not_before: datetime | None = None,
+    **arguments: Any,
+) -> None:
     """`app.task.defer()` always writes as the application: under store.access.system it would commit apart."""
-    configure_task(name=task, job_manager=_manager(), lock=lock).defer(**arguments)
+    configure_task(name=task, job_manager=_manager(), lock=lock, queue=queue, schedule_at=not_before).defer(**arguments)
 
 
 def defer_only_at(task: str, at: datetime | None, *, lock: str | None = None) -> None:

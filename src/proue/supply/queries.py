@@ -387,5 +387,9 @@ def key_holding(digest: bytes) -> ApiKey | None:
     return ApiKey.objects.filter(digest=digest).select_related("use").first()
 
 
+def key_by_id(id: UUID) -> ApiKey | None:
+    return ApiKey.objects.filter(id=id).select_related("use__institution", "person").first()
+
+
 def names_of_keys(ids: Iterable[UUID]) -> dict[UUID, str]:
     return dict(ApiKey.objects.filter(id__in=list(ids)).values_list("id", "name"))

@@ -1,14 +1,16 @@
 """Short signed statements between our own processes, verified without a database.
 
 A *session token* lets a signed-in person's browser call the gateway under a declared use. An *assertion* tells an
-internal engine for whom a request runs. Both are msgpack under HMAC-SHA-256, base64url, prefix and expiry included.
+internal engine for whom a request runs. An *errand* tells the portal for which key the gateway relays a request about
+files or batches, and a *turn* lets a worker ask one line of a batch in that key's place. All are msgpack under
+HMAC-SHA-256, base64url, prefix and expiry included.
 """
 
 import base64
 import binascii
 import hmac
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeVar, Union
 
 import msgspec
 
@@ -16,12 +18,17 @@ from proue.wire.seal import derive
 
 SESSION_PREFIX = "st-proue-"
 ASSERTION_PREFIX = "as-proue-"
+ERRAND_PREFIX = "er-proue-"
+TURN_PREFIX = "tu-proue-"
 SESSION_SECONDS = 300  # the page renews it; a signed-out session renews nothing
 ASSERTION_SECONDS = 60
+ERRAND_SECONDS = 900  # the portal reads it once the file has come
+TURN_SECONDS = 900  # how long a line may wait for the gateway to read it
 MAX_TOKEN_BYTES = 4096
 MAC_BYTES = 32
 
-T = TypeVar("T", bound="Session | Assertion")
+Statement = Union["Session", "Assertion", "Errand", "Turn"]
+T = TypeVar("T", bound=Statement)
 
 
 class BadToken(Exception):
@@ -51,20 +58,46 @@ class Assertion(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float
 
 
-def token_key(secret_key: str, kind: type[Session] | type[Assertion]) -> bytes:
+class Errand(msgspec.Struct, frozen=True, array_like=True):
+    """`data_class` is that of the request: the use's, or higher by the client's header."""
+
+    key_id: str
+    institution: str
+    data_class: int
+    request_id: str
+    expires_at: float
+
+
+class Turn(msgspec.Struct, frozen=True, array_like=True):
+    """`key` is the digest by which the snapshot knows the key: revoked, it opens nothing more."""
+
+    key: bytes
+    batch: str
+    expires_at: float
+
+
+PREFIXES: dict[type, str] = {
+    Session: SESSION_PREFIX,
+    Assertion: ASSERTION_PREFIX,
+    Errand: ERRAND_PREFIX,
+    Turn: TURN_PREFIX,
+}
+
+
+def token_key(secret_key: str, kind: type[Statement]) -> bytes:
     return derive(secret_key, f"token/{kind.__name__.lower()}/1")
 
 
-def sign(key: bytes, statement: Session | Assertion) -> str:
+def sign(key: bytes, statement: Statement) -> str:
     body = msgspec.msgpack.encode(statement)
-    prefix = SESSION_PREFIX if isinstance(statement, Session) else ASSERTION_PREFIX
+    prefix = PREFIXES[type(statement)]
     mac = hmac.digest(key, prefix.encode() + body, "sha256")
     return prefix + base64.urlsafe_b64encode(mac + body).rstrip(b"=").decode()
 
 
 def verify(key: bytes, token: str, kind: type[T], *, now: float) -> T:
     """Raises BadToken. `now` is Unix seconds."""
-    prefix = SESSION_PREFIX if kind is Session else ASSERTION_PREFIX
+    prefix = PREFIXES[kind]
     if len(token) > MAX_TOKEN_BYTES or not token.startswith(prefix):
         raise BadToken("token.invalid")
     text = token[len(prefix) :]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from proue.config.demo.batch import load_demo_batch
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
 from proue.config.demo.deposits import tell_of_deposits
@@ -36,6 +37,7 @@ def build(*, at: datetime) -> None:
     settle(at=at)
     load_demo_market(at=at)
     load_demo_months(at=at)
+    load_demo_batch(at=at)
     with system("demo"):
         if ledger.seal(at=at):
             ledger.verify(at=at)
