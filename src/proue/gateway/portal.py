@@ -70,13 +70,13 @@ class Portal:
         if announced is not None and announced > self._limits.portal_body_bytes:
             raise TooLarge
         pool = self._upstreams.pool(self._origin)
-        connection, reused = await pool.acquire()
+        connection, reused = await pool.acquire(request.link.watch)
         try:
             return await self._borrowed(pool, connection, request, scope)
         except Unreachable:
             if not reused or request.method not in SAFE:
                 raise
-        connection, _ = await pool.acquire(fresh=True)
+        connection, _ = await pool.acquire(request.link.watch, fresh=True)
         return await self._borrowed(pool, connection, request, scope)
 
     async def _borrowed(self, pool: Pool, connection: Connection, request: Request, scope: Scope) -> int:
