@@ -232,12 +232,12 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "upstream.stalled": Sentence(
         504,
-        "La machine s’est tue au milieu de sa réponse : ce que vous avez reçu est incomplet.",
+        "La machine s’est tue au milieu de sa réponse : ce que vous avez reçu est incomplet.",
         "The machine fell silent in the middle of its answer: what you received is incomplete.",
     ),
     "upstream.too_long": Sentence(
         504,
-        "La réponse dure plus longtemps que la passerelle n’attend : demandez-en moins à la fois.",
+        "La réponse dure plus longtemps que la passerelle n’attend : demandez-en moins à la fois.",
         "The answer takes longer than the gateway waits: ask for less at a time.",
         definitive=True,
     ),

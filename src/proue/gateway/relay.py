@@ -33,7 +33,7 @@ from proue.gateway.route import Misconfigured, Routes
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.shield import Veil
-from proue.gateway.sse import UNREADABLE, Scanner
+from proue.gateway.sse import UNREADABLE, Scanner, error_of
 from proue.gateway.upstream import (
     ClientGone,
     Connection,
@@ -700,7 +700,7 @@ def _in_disguise(answer: bytes) -> UpstreamFailed:
     error = _spoken(answer).get("error")
     if error is None:
         return Malformed()
-    return _refused(error if isinstance(error, dict) else {"message": str(error)})
+    return _refused(error_of(error))
 
 
 def _refused(error: dict[str, Any]) -> Refused:

@@ -189,11 +189,14 @@ def _event(fields: dict[str, msgspec.Raw]) -> bytes:
 
 
 def _error(raw: msgspec.Raw) -> dict[str, Any]:
-    """An error that is a mere string breaks the openai client: give it the shape it reads."""
     try:
-        given = _any.decode(raw)
+        return error_of(_any.decode(raw))
     except UNREADABLE:
-        given = {}
+        return {}
+
+
+def error_of(given: object) -> dict[str, Any]:
+    """An error that is a mere string breaks the openai client: give it the shape it reads."""
     if isinstance(given, dict):
         return given
     return {"message": str(given), "type": "server_error", "code": "upstream.error", "param": None}
