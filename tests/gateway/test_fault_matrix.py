@@ -239,7 +239,7 @@ NOT_MINE = Expected(elsewhere=False, retry="false")
 
 FAULTS = [
     # --- connections
-    both("accepts and resets", world.whole, GONE),
+    both("accepts and resets", rst, GONE),
     both("resets after the request", rst, GONE, dialects=True),
     both("closes after the request", hang_up, GONE),
     both("half-closes after the request", half_close, GONE),
@@ -274,7 +274,7 @@ FAULTS = [
           dialects=True),
     # --- lengths and framing
     Fault("says more than it sends", begins(HALF), whole=Expected(504, "upstream.stalled", outcome="upstream_dead")),
-    Fault("says less than it sends", says(answer(WHOLE).replace(b"length: %d" % len(WHOLE), b"length: 100")), whole=NONSENSE),
+    Fault("says less than it sends", says(answer(WHOLE[:100]) + WHOLE[100:]), whole=NONSENSE),
     Fault("bad chunk first", begins(SSE_HEAD + b"zz\r\n"), NONSENSE),
     Fault("bad chunk later", begins(SSE_HEAD + chunk(ROLE) + chunk(delta("Bon")) + b"zz\r\n"),
           band("upstream.malformed", 1, "upstream_error")),
@@ -448,7 +448,8 @@ def play(gateway: Gateway, bad: Engine, fault: Fault, dialect: str, model: str, 
     endpoint = "bon" if moved else "mauvais"
     check(gateway, dialect, got, PEER[streamed] if moved else expected, streamed=streamed, endpoint=endpoint)
     assert f"tried={int(moved)}" in got.headers["x-proue-route-reason"]
-    assert len(bad.asked) <= 1 + (expected is GONE), "nothing is asked twice but of who was not there"
+    # Nothing is asked twice but of who was not there: its kept connection, a fresh one, and once more.
+    assert len(bad.asked) <= (3 if expected == GONE else 1)
     if expected.cut:
         assert bad.last.cut.wait(1)
 
