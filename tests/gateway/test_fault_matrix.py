@@ -4,24 +4,17 @@ One row is one fault; what is expected of it is in the row. With a healthy peer,
 an answer of the peer's; the rest is the same.
 """
 
-import asyncio
-import json
-import shutil
-import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from proue.gateway.meter import MAX_TOKENS
-from proue.gateway.snapshot import write_copy
-from proue.wire import snapshot
 from tests.gateway import world
+from tests.gateway.faults import after, beating, begins, drip, end, half_close, rst
 from tests.gateway.world import (
     DONE,
     GOOD_STREAM,
     ROLE,
-    SECRET,
     SSE_HEAD,
     STOP,
     USAGE,
@@ -33,76 +26,14 @@ from tests.gateway.world import (
     answer,
     chunk,
     delta,
-    event,
-    free_port,
+    error_event,
     hang_up,
     post,
-    reset,
     says,
     silent,
     streams,
-    target,
+    told,
 )
-
-# --- the world: one engine that fails, one that never does
-
-
-LIMITS = {"connect_s": 1.0, "first_byte_s": 0.5, "elsewhere_s": 0.3, "hold_s": 5.0, "idle_s": 0.4, "retry_ms": 40,
-          "event_bytes": 100_000, "drain_s": 1.0}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def good() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.stop()
-
-
-def routes(bad: str, good: str) -> tuple[snapshot.Model, ...]:
-    absent = target(f"http://127.0.0.1:{free_port()}/v1", endpoint="mauvais")
-    first, other = target(bad, endpoint="mauvais"), target(good, endpoint="bon")
-    late = target(f"http://127.0.0.1:{free_port()}/v1", endpoint="absent")
-    return (
-        snapshot.Model("seul", (first,)),
-        snapshot.Model("deux", (first, other)),
-        snapshot.Model("absent", (absent,)),
-        snapshot.Model("absent-deux", (absent, other)),
-        snapshot.Model("puis-absent", (first, late)),
-        snapshot.Model("cinq", tuple(target(bad, endpoint=f"m{rank}") for rank in range(5))),
-        snapshot.Model("interdit", (first, target(good, endpoint="bon", clearance=world.PUBLIC))),
-    )
-
-
-def gateway_of(bad: str, good: str, **limits: Any) -> Gateway:
-    made = Gateway(None, limits={**LIMITS, **limits})
-    parts: dict[str, snapshot.Part] = {
-        snapshot.POLICY: snapshot.PolicyPart(time.time()),
-        snapshot.ROUTES: snapshot.RoutesPart(routes(bad, good)),
-        **world.grants(),
-    }
-    packed = {name: (1, snapshot.encode_part(name, part)) for name, part in parts.items()}
-    write_copy(made.spool / "snapshot.bin", SECRET, packed)
-    return made
-
-
-@pytest.fixture(scope="module")
-def faulty(shared_engine: Engine, good: Engine) -> Iterator[Gateway]:
-    gateway = gateway_of(shared_engine.url, good.url)
-    yield gateway.start()
-    assert gateway.stop() == 0, gateway.said()
-    assert "trace" not in gateway.said(), gateway.said()
-    shutil.rmtree(gateway.data_dir)
-
-
-@pytest.fixture
-def bad(engine: Engine, good: Engine) -> Engine:
-    async def healthy(asked: world.Asked) -> None:
-        await (streams(*GOOD_STREAM) if asked.json.get("stream") else world.whole)(asked)
-
-    good.reset()
-    good.behave = healthy
-    return engine
-
 
 # --- what is expected
 
@@ -142,67 +73,10 @@ def both(name: str, behave: Behaviour, expected: Expected, *, dialects: bool = F
     return Fault(name, behave, expected, expected, dialects)
 
 
-def after(*events: bytes, then: Behaviour = silent) -> Behaviour:
-    async def behave(asked: world.Asked) -> None:
-        asked.writer.write(SSE_HEAD + b"".join(chunk(one) for one in events))
-        await asked.writer.drain()
-        await then(asked)
-
-    return behave
-
-
-def begins(data: bytes, then: Behaviour = silent) -> Behaviour:
-    async def behave(asked: world.Asked) -> None:
-        asked.writer.write(data)
-        await asked.writer.drain()
-        await then(asked)
-
-    return behave
-
-
-async def rst(asked: world.Asked) -> None:
-    reset(asked.writer)
-
-
-async def half_close(asked: world.Asked) -> None:
-    asked.writer.write_eof()
-    await silent(asked)
-
-
-async def end(asked: world.Asked) -> None:
-    asked.writer.write(b"0\r\n\r\n")
-
-
-def drip(data: bytes, pause: float, size: int = 1) -> Behaviour:
-    async def behave(asked: world.Asked) -> None:
-        asked.writer.write(SSE_HEAD)
-        for start in range(0, len(data), size):
-            asked.writer.write(chunk(data[start : start + size]))
-            await asked.writer.drain()
-            await asyncio.sleep(pause)
-        await end(asked)
-
-    return behave
-
-
-def beating(*first: bytes) -> Behaviour:
-    async def behave(asked: world.Asked) -> None:
-        asked.writer.write(SSE_HEAD + b"".join(chunk(one) for one in first))
-        while not asked.cut.is_set():
-            asked.writer.write(chunk(b": ping\n\n"))
-            await asyncio.sleep(0.05)
-
-    return behave
-
-
 SSE = b"".join(GOOD_STREAM)
 HALF = answer(WHOLE)[:-40]
 JSON_ERROR = b'{"error": {"message": "boom", "type": "x", "code": "engine"}}'
 HTML = b"<html><h1>Bad gateway</h1></html>"
-
-
-def error_event(error: Any) -> bytes:
-    return event({"error": error})
 
 
 def plainly(body: bytes, kind: str) -> bytes:
@@ -386,13 +260,6 @@ def ask(gateway: Gateway, dialect: str, model: str, *, streamed: bool) -> Reply:
     return post(gateway.port, {**body, "model": model, **({"stream": True} if streamed else {})}, path=path)
 
 
-def told(body: bytes) -> list[Any]:
-    """The data of every event, whatever ends its lines."""
-    text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
-    lines = [line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:")]
-    return ["[DONE]" if line == "[DONE]" else json.loads(line) for line in lines]
-
-
 def code_in_band(dialect: str, body: bytes) -> str:
     """Of the last event, which must be an error as the clients of that dialect see it."""
     last = told(body)[-1]
@@ -455,11 +322,11 @@ def play(gateway: Gateway, bad: Engine, fault: Fault, dialect: str, model: str, 
 
 
 @pytest.mark.parametrize(("fault", "streamed", "model"), ROWS)
-def test_a_fault_in_chat(faulty, bad, fault, streamed, model):
-    play(faulty, bad, fault, "chat", model, streamed=streamed)
+def test_a_fault_in_chat(faulty, engine, fault, streamed, model):
+    play(faulty, engine, fault, "chat", model, streamed=streamed)
 
 
 @pytest.mark.parametrize("dialect", ["messages", "responses"])
 @pytest.mark.parametrize(("fault", "streamed", "model"), [row for row in ROWS if row.values[0].dialects])
-def test_a_fault_in_the_other_dialects(faulty, bad, fault, streamed, model, dialect):
-    play(faulty, bad, fault, dialect, model, streamed=streamed)
+def test_a_fault_in_the_other_dialects(faulty, engine, fault, streamed, model, dialect):
+    play(faulty, engine, fault, dialect, model, streamed=streamed)

@@ -277,6 +277,12 @@ STOP = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "mode
 USAGE = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "modele", "choices": [],
                "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}})  # fmt: skip
 DONE = b"data: [DONE]\n\n"
+
+
+def error_event(error: Any) -> bytes:
+    return event({"error": error})
+
+
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\nset-cookie: a=b\r\n\r\n"
@@ -494,3 +500,17 @@ def events(body: bytes) -> list[Any]:
             data = block.removeprefix(b"data: ")
             found.append("[DONE]" if data == b"[DONE]" else json.loads(data))
     return found
+
+
+def told(body: bytes) -> list[Any]:
+    """The data of every event, whatever ends its lines."""
+    text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:")]
+    return ["[DONE]" if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 3.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -69,6 +69,7 @@ OUR_KEY = frozenset({401, 403})  # it is our key that the engine refuses, not th
 TOO_MANY = 429
 ANSWERS = ("choices", "data", "results", "text")  # beside these an « error » is a detail of an answer
 NO_EVENTS = (b"{", b"[", b"<")
+CLOCK_S = 0.01  # a timer may ring a little early
 DONE_S = 1.0  # a stream that has said [DONE] may end its connection politely
 
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -328,7 +329,7 @@ class Exchange:
 
     @property
     def _may_repeat(self) -> bool:
-        return len(self._failures) < self._means.limits.attempts and time.monotonic() < self._deadline
+        return len(self._failures) < self._means.limits.attempts and time.monotonic() < self._deadline - CLOCK_S
 
     def _has_another(self) -> bool:
         if not self._may_repeat:
@@ -394,7 +395,7 @@ class Exchange:
         return self._left(self._attempt_at + self._means.limits.first_byte_s - time.monotonic())
 
     def _limit_met(self) -> str:
-        if time.monotonic() >= self._deadline:
+        if time.monotonic() >= self._deadline - CLOCK_S:
             return "upstream.too_long"
         return TooSlow.code if self._first_byte_us is None else "upstream.stalled"
 
