@@ -459,7 +459,7 @@ class Exchange:
 
     async def _pass_on(self, connection: Connection, ticket: Ticket, scanner: Scanner, stages: list[Stage]) -> None:
         """Events as they come, until the engine ends or what it says is no answer any more."""
-        noted = time.monotonic()
+        noted, idle_s = time.monotonic(), self._means.limits.idle_s
         passed = await self._first_event(connection, scanner)
         while True:
             for stage in stages:
@@ -476,7 +476,13 @@ class Exchange:
             if now - noted >= PROGRESS_S:
                 noted = now
                 self._means.journal.progress(ticket, scanner.chunks, time.time_ns() // 1000)
-            if scanner.error is not None or not (block := await self._next(connection, scanner)):
+            if scanner.error is not None:
+                return
+            if scanner.done or self._first_byte_us is None:
+                block = await self._at_an_end(connection, scanner)
+            else:
+                block = await connection.read(self._left(idle_s))
+            if not block:
                 return
             passed = scanner.feed(block)
             if self._first_byte_us is None and scanner.begun:
@@ -520,11 +526,10 @@ class Exchange:
         if scanner.malformed:
             raise Malformed
 
-    async def _next(self, connection: Connection, scanner: Scanner) -> bytes:
+    async def _at_an_end(self, connection: Connection, scanner: Scanner) -> bytes:
+        """Before the first event, or after the last."""
         if not scanner.done:
-            if self._first_byte_us is None:
-                return await connection.read(self._patience(), self._more_patience)
-            return await connection.read(self._left(self._means.limits.idle_s))
+            return await connection.read(self._patience(), self._more_patience)
         try:
             return await connection.read(self._left(DONE_S))
         except UpstreamFailed:  # what had to be said was said
