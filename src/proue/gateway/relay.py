@@ -262,8 +262,9 @@ class Exchange:
 
         Raises ClientGone, Gone, GatewayError."""
         self._attempt_at = time.monotonic()
-        self._counts = Counts(tokens_in=self._asked.tokens_in_estimate)
-        self._first_byte_us, self._impact, self._stream = None, None, None
+        if self._failures:  # nothing of the one before is left
+            self._counts = Counts(tokens_in=self._asked.tokens_in_estimate)
+            self._first_byte_us, self._impact, self._stream = None, None, None
         endpoint, outcome = self.target.endpoint, "cut"
         try:
             failed = await self._tried_once(ticket)
@@ -332,7 +333,7 @@ class Exchange:
         return len(self._failures) < self._means.limits.attempts and time.monotonic() < self._deadline - CLOCK_S
 
     def _has_another(self) -> bool:
-        if not self._may_repeat:
+        if not self._may_repeat or len(self._failures) + 1 >= self._means.limits.attempts:
             return False
         try:
             self._admit(self._tried | {self.target.endpoint})
