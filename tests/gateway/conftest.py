@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.world import Engine, Gateway
+from tests.gateway import faults, world
+from tests.gateway.world import GOOD_STREAM, Engine, Gateway, streams
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +37,47 @@ def gateway(shared_gateway: Gateway, engine: Engine) -> Gateway:
     return shared_gateway
 
 
+@pytest.fixture(scope="module")
+def shared_good() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def good(shared_good: Engine) -> Engine:
+    """It never fails."""
+
+    async def healthy(asked: world.Asked) -> None:
+        await (streams(*GOOD_STREAM) if asked.json.get("stream") else world.whole)(asked)
+
+    shared_good.reset()
+    shared_good.behave = healthy
+    return shared_good
+
+
+@pytest.fixture(scope="module")
+def shared_faulty(shared_engine: Engine, shared_good: Engine) -> Iterator[Gateway]:
+    gateway = faults.gateway_of(shared_engine.url, shared_good.url)
+    yield gateway.start()
+    assert gateway.stop() == 0, gateway.said()
+    assert "trace" not in gateway.said(), gateway.said()
+    shutil.rmtree(gateway.data_dir)
+
+
+@pytest.fixture
+def faulty(shared_faulty: Gateway, engine: Engine, good: Engine) -> Gateway:
+    """Its models « seul », « deux »… lead first to `engine`, some then to `good`."""
+    return shared_faulty
+
+
 @pytest.fixture
 def started() -> Iterator[Callable[..., Gateway]]:
     """Gateways of this test's own."""
     made: list[Gateway] = []
 
-    def start(*args: Any, ready: bool = True, **kwargs: Any) -> Gateway:
-        gateway = Gateway(*args, **kwargs)
+    def start(*args: Any, ready: bool = True, made_before: Gateway | None = None, **kwargs: Any) -> Gateway:
+        gateway = made_before or Gateway(*args, **kwargs)
         made.append(gateway)
         return gateway.start(ready=ready)
 

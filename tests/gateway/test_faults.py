@@ -1,4 +1,7 @@
-"""Bad input, and engines and clients that fail: what is said, what is counted, what is cut."""
+"""Bad input, clients that fail, and what is kept of connections: what is said, what is counted, what is cut.
+
+What engines do wrong is in test_fault_matrix.py; several attempts of one request, in test_failover.py.
+"""
 
 import asyncio
 import contextlib
@@ -22,9 +25,7 @@ from tests.gateway.world import (
     chunk,
     delta,
     endless,
-    events,
     get,
-    hang_up,
     post,
     raw,
     reply,
@@ -168,36 +169,93 @@ def test_two_requests_in_one_packet_are_answered_in_order(gateway, engine):
     assert received.index(b"chat.completion") < received.index(b'"status"')
 
 
+def line(first: bytes, body: bytes, *more: bytes) -> bytes:
+    lines = [first, b"Host: x", b"Authorization: Bearer " + KEY.encode(), b"Content-Length: %d" % len(body), *more]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def test_the_absolute_form_of_an_address_is_read(gateway, engine):
+    first = b"POST http://proue.example/v1/chat/completions HTTP/1.1"
+    assert reply(raw(gateway.port, line(first, json.dumps(QUESTION).encode(), b"Connection: close"))).status == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_of_http_1_0_reads_to_the_end_and_meets_no_chunks(gateway, engine, streamed):
+    engine.behave = streams(*GOOD_STREAM) if streamed else world.whole
+    body = json.dumps({**QUESTION, "stream": streamed}).encode()
+    received = reply(raw(gateway.port, line(b"POST /v1/chat/completions HTTP/1.0", body)))
+    assert received.status == 200
+    assert "transfer-encoding" not in received.headers
+    if streamed:
+        assert received.body == b"".join(one for one in GOOD_STREAM if one is not world.USAGE)
+    else:
+        assert received.json["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "status", "code"),
+    [
+        (b"BREW /v1/chat/completions HTTP/1.1", 400, "request.head"),
+        (b"PUT /v1/chat/completions HTTP/1.1", 405, "method.not_allowed"),
+        (b"DELETE /v1/models HTTP/1.1", 405, "method.not_allowed"),
+        (b"POST /v1/chat/completions HTTP/9.9", 400, "request.head"),
+    ],
+)
+def test_a_bad_first_line(gateway, engine, first, status, code):
+    refused = reply(raw(gateway.port, line(first, b"{}", b"Connection: close")))
+    assert (refused.status, refused.code) == (status, code)
+    assert refused.headers["x-should-retry"] == "false"
+    assert engine.asked == []
+
+
+def test_a_body_whose_chunks_are_broken(gateway, engine):
+    head = line(b"POST /v1/chat/completions HTTP/1.1", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    refused = reply(raw(gateway.port, head + b'2\r\n{"\r\nzz\r\n'))
+    assert (refused.status, refused.code) == (400, "request.head")
+    assert engine.asked == []
+    assert get(gateway.port, "/healthz").status == 200
+
+
+def test_a_body_that_dribbles_is_waited_for_until_its_limit(started, engines):
+    engine = engines()
+    gateway = started(engine.url, limits={"body_s": 0.4})
+    body = json.dumps(QUESTION).encode()
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(line(b"POST /v1/chat/completions HTTP/1.1", body)[: -len(body)])
+        with contextlib.suppress(ConnectionError):
+            for byte in body:
+                if time.monotonic() - begun > 0.6:
+                    break
+                client.sendall(bytes([byte]))
+                time.sleep(0.02)
+        refused = reply(client.recv(65536))
+    assert (refused.status, refused.code, refused.headers["x-should-retry"]) == (408, "request.too_slow", "false")
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_that_closes_its_half_has_left(gateway, engine, counted, streamed):
+    """A server cannot tell it from one that went, and an engine that works for nobody is the worse mistake."""
+    engine.behave = silent
+    data = json.dumps({**QUESTION, "stream": streamed}).encode()
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
+        client.sendall(request("POST", "/v1/chat/completions", data, {"authorization": f"Bearer {KEY}"}))
+        world.eventually(lambda: engine.asked)
+        client.shutdown(socket.SHUT_WR)
+        assert engine.last.cut.wait(0.5)
+        assert client.recv(100) == b""
+    assert counted()[0].outcome == "client_gone"
+
+
+def test_many_requests_in_one_packet_are_each_answered_and_counted(gateway, engine, counted):
+    one = line(b"POST /v1/chat/completions HTTP/1.1", json.dumps(QUESTION).encode())
+    received = raw(gateway.port, one * 5 + request("GET", "/healthz"))
+    assert received.count(b"HTTP/1.1 200 OK") == 6
+    assert [used.outcome for used in counted(5)] == ["done"] * 5
+
+
 # --- engines
-
-
-def test_an_engine_that_refuses_the_connection(gateway, counted):
-    refused = post(gateway.port, {**QUESTION, "model": "mort"})
-    assert (refused.status, refused.code) == (503, "upstream.unreachable")
-    assert int(refused.headers["retry-after-ms"]) > 0
-    assert "x-should-retry" not in refused.headers
-    (usage,) = counted()
-    assert (usage.outcome, usage.status, usage.tokens_in, usage.tokens_out, usage.endpoint) == (
-        "upstream_error",
-        503,
-        0,
-        0,
-        "mort",
-    )
-
-
-def test_another_endpoint_answers_in_its_place(gateway, engine, counted):
-    done = post(gateway.port, {**QUESTION, "model": "deux"})
-    assert (done.status, done.headers["x-proue-endpoint"]) == (200, "vif")
-    assert done.headers["x-proue-route-reason"].endswith("tried=1")
-    (usage,) = counted()
-    assert (usage.endpoint, usage.outcome) == ("vif", "done")
-
-
-def test_an_engine_that_hangs_up_before_a_byte_is_as_good_as_absent(gateway, engine):
-    engine.behave = hang_up
-    refused = post(gateway.port)
-    assert (refused.status, refused.code) == (503, "upstream.unreachable")
 
 
 def test_a_connection_that_died_in_the_pool_is_replaced(gateway, engine):
@@ -232,73 +290,6 @@ def test_connections_are_kept_and_reused(gateway, engine):
     assert engine.connections == before
 
 
-@pytest.mark.parametrize("wants_usage", [False, True])
-def test_an_engine_that_dies_inside_a_stream(gateway, engine, counted, wants_usage):
-    engine.behave = streams(ROLE, delta("a"), delta("b"), end=False)
-    broken = stream(gateway.port, **({"stream_options": {"include_usage": True}} if wants_usage else {}))
-    found = events(broken.body)
-    assert broken.status == 200
-    assert found[-1]["error"]["code"] == "upstream.dead"
-    assert "[DONE]" not in found
-    (usage,) = counted()
-    assert (usage.outcome, usage.tokens_out, usage.estimated) == ("upstream_dead", 2, True)
-
-
-def test_a_stream_that_ends_cleanly_but_too_early_is_no_answer(gateway, engine, counted):
-    engine.behave = streams(ROLE, delta("a"))
-    assert events(stream(gateway.port).body)[-1]["error"]["code"] == "upstream.dead"
-    assert counted()[0].outcome == "upstream_dead"
-
-
-def test_an_engine_cut_in_the_middle_of_an_event(gateway, engine):
-    engine.behave = streams(ROLE, delta("a"), delta("b")[:-20], end=False)
-    found = events(stream(gateway.port).body)
-    assert [one for one in found if "choices" in one][-1]["choices"][0]["delta"] == {"content": "a"}
-    assert found[-1]["error"]["code"] == "upstream.dead"
-
-
-def test_an_error_told_inside_a_stream_passes(gateway, engine, counted):
-    engine.behave = streams(ROLE, b'data: {"error":{"message":"out of memory","code":500}}\n\n')
-    found = events(stream(gateway.port).body)
-    assert found[-1] == {"error": {"message": "out of memory", "code": 500}}
-    assert counted()[0].outcome == "upstream_error"
-
-
-def test_a_whole_answer_cut_short_is_an_error_not_an_answer(gateway, engine, counted):
-    async def cut(asked):
-        asked.writer.write(answer(WHOLE)[:-10])
-        await asked.writer.drain()
-        asked.writer.close()
-
-    engine.behave = cut
-    refused = post(gateway.port)
-    assert (refused.status, refused.code) == (502, "upstream.dead")
-    assert counted()[0].outcome == "upstream_dead"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
-     b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n",
-     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
-     answer(b"<html>"), answer(b"[1]"), answer(b'{"a":')],
-    ids=["nonsense", "two lengths", "long head", "upgrade", "html", "array", "half"],
-)  # fmt: skip
-def test_an_unreadable_answer(gateway, engine, data):
-    engine.behave = says(data)
-    refused = post(gateway.port)
-    assert (refused.status, refused.code) == (502, "upstream.malformed")
-
-
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect"])
-def test_a_redirect_is_never_followed(gateway, engine, status):
-    engine.behave = says(answer(b"", status, more=f"location: http://127.0.0.1:{engine.port}/elsewhere\r\n"))
-    refused = post(gateway.port)
-    assert (refused.status, refused.code) == (502, "upstream.malformed")
-    assert "location" not in refused.headers
-    assert len(engine.asked) == 1
-
-
 def test_an_engines_refusal_in_the_usual_shape_passes_as_it_is(gateway, engine, counted):
     body = b'{"error": {"message": "context too long", "type": "x", "param": "messages", "code": "ctx"}, "more": 1.0}'
     engine.behave = says(answer(body, "400 Bad Request"))
@@ -326,55 +317,6 @@ def test_an_engine_that_refuses_our_key_does_not_accuse_the_clients(gateway, eng
     refused = post(gateway.port)
     assert (refused.status, refused.code) == (502, "upstream.unauthorized")
     assert b"sk-engine" not in refused.body
-
-
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-def test_a_saturated_engine_keeps_its_status_and_its_delay(gateway, engine, status):
-    engine.behave = says(
-        answer(b'{"error":{"message":"busy"}}', status, more="retry-after: 7\r\nretry-after-ms: 6500\r\n")
-    )
-    refused = post(gateway.port)
-    assert refused.status == int(status[:3])
-    assert (refused.headers["retry-after"], refused.headers["retry-after-ms"]) == ("7", "6500")
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_an_engine_that_says_nothing_is_left_after_a_while(gateway, engine, counted, streamed):
-    engine.behave = silent
-    begun = time.monotonic()
-    refused = stream(gateway.port) if streamed else post(gateway.port)
-    assert (refused.status, refused.code) == (504, "upstream.too_slow")
-    assert 0.5 < time.monotonic() - begun < 3
-    assert engine.last.cut.wait(2)
-    assert counted()[0].outcome == "upstream_error"
-
-
-def test_a_stream_that_stalls_is_cut_and_says_so(gateway, engine, counted):
-    async def stall(asked):
-        asked.writer.write(SSE_HEAD + chunk(ROLE) + chunk(delta("a")))
-        await silent(asked)
-
-    engine.behave = stall
-    assert events(stream(gateway.port).body)[-1]["error"]["code"] == "upstream.too_slow"
-    assert engine.last.cut.wait(2)
-    assert counted()[0].outcome == "upstream_dead"
-
-
-def test_an_answer_without_length_ends_with_its_connection(gateway, engine):
-    async def until_close(asked):
-        asked.writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + WHOLE)
-        await asked.writer.drain()
-        asked.writer.close()
-
-    engine.behave = until_close
-    assert post(gateway.port).json["usage"]["prompt_tokens"] == 9
-
-
-def test_continue_and_early_hints_are_skipped(gateway, engine):
-    engine.behave = says(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + answer(WHOLE))
-    done = post(gateway.port)
-    assert done.status == 200
-    assert "link" not in done.headers
 
 
 def test_an_answer_nobody_asked_for_is_not_given_to_the_next(gateway, engine):

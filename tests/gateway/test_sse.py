@@ -83,7 +83,7 @@ def test_any_number_of_cuts(sizes, wants_usage):
 def test_bytes_that_are_no_events_pass_and_never_crash(data, size):
     scanner = Scanner(wants_usage=False, impacts=lambda _: {}, limit=128)
     out = b"".join(scanner.feed(data[start : start + size]) for start in range(0, len(data), size)) + scanner.finish()
-    if scanner.usage is None and not scanner.error:
+    if scanner.usage is None and not scanner.error and not scanner.malformed:
         assert out == data
 
 
@@ -140,3 +140,45 @@ def test_what_is_no_error_is_not_taken_for_one(data):
 )  # fmt: skip
 def test_when_an_answer_is_whole(end, complete):
     assert scan(ROLE, delta("a"), *end)[0].complete is complete
+
+
+BROKEN = b'data: {"choices":}\n\n'
+FAILED = b'data: {"error":{"message":"boom"}}\n\n'
+
+
+@pytest.mark.parametrize(("last", "kept"), [(BROKEN, b""), (FAILED, FAILED), (b"data: nonsense\n\n", b"")])
+def test_nothing_passes_after_an_error_or_an_event_that_cannot_be_read(last, kept):
+    wire = b"".join([PING, ROLE, delta("é"), last, delta("b"), STOP, USAGE, DONE])
+    for cut in range(1, len(wire)):
+        scanner, out = scan(wire[:cut], wire[cut:])
+        assert out == b"".join([PING, ROLE, delta("é"), kept])
+        assert (scanner.error is not None, scanner.malformed) == (bool(kept), not kept)
+        assert (scanner.chunks, scanner.usage, scanner.done) == (2, None, False)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_event():
+    for cut in range(1, 20):
+        wire = b"\xef\xbb\xbf" + WIRE
+        assert scan(wire[:cut], wire[cut:])[1] == WITHOUT_USAGE
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
+def test_the_end_is_seen_whatever_ends_the_lines(ending):
+    scanner, _ = scan(b"".join([ROLE, delta("a"), DONE]).replace(b"\n", ending))
+    assert scanner.done
+
+
+def test_comments_are_no_beginning_and_no_end():
+    scanner = Scanner(wants_usage=False, impacts=lambda _: {}, limit=LIMIT)
+    scanner.feed(PING + b"event: ping\n\n" + PING)
+    assert not scanner.begun
+    scanner.feed(ROLE)
+    assert scanner.begun
+    scanner.feed(STOP + PING + PING + PING)
+    assert scanner.complete
+
+
+def test_the_tail_of_an_event_too_long_to_hold_is_not_read():
+    long = delta("x" * 200)
+    scanner, out = scan(long[:150], long[150:] + delta("b") + DONE, limit=100)
+    assert (out, scanner.malformed, scanner.done) == (long + delta("b") + DONE, False, True)

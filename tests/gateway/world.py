@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -136,6 +137,7 @@ class Engine:
         self.asked: list[Asked] = []
         self.connections = 0
         self.behave: Behaviour = whole
+        self.greets = True  # else it resets a connection as soon as it has accepted it
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._unix = unix
@@ -173,6 +175,9 @@ class Engine:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if not self.greets:
+            reset(writer)
+            return
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -197,10 +202,17 @@ class Engine:
     def reset(self) -> None:
         self.asked.clear()
         self.behave = whole
+        self.greets = True
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(5)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """RST, not FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
@@ -265,6 +277,12 @@ STOP = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "mode
 USAGE = event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "modele", "choices": [],
                "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}})  # fmt: skip
 DONE = b"data: [DONE]\n\n"
+
+
+def error_event(error: Any) -> bytes:
+    return event({"error": error})
+
+
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\nset-cookie: a=b\r\n\r\n"
@@ -482,3 +500,17 @@ def events(body: bytes) -> list[Any]:
             data = block.removeprefix(b"data: ")
             found.append("[DONE]" if data == b"[DONE]" else json.loads(data))
     return found
+
+
+def told(body: bytes) -> list[Any]:
+    """The data of every event, whatever ends its lines."""
+    text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:")]
+    return ["[DONE]" if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 3.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

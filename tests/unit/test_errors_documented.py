@@ -14,9 +14,15 @@ Every error under `/v1` has the shape of OpenAI's: `{"error": {"message", "type"
 `policy.gate_closed` adds `clauses`, each with its `clause`, `requirement`, `check`, `need`, `commitment`, `verdict` and
 `reason`; the header `x-proue-route-reason` names them too. `shield.personal_data` adds `found`, the number of different
 values of each kind, and never a value.
-The message is French, or English when `Accept-Language` prefers it. `x-should-retry: false` marks a definitive
-refusal; what may pass later carries `retry-after-ms`. After the first byte of a stream an error comes in the stream,
-without `[DONE]`.
+The message is French, or English when `Accept-Language` prefers it. After the first event of a stream an error comes in
+the stream, without `[DONE]`.
+
+`x-should-retry: false` marks a definitive refusal. A saturation (429, 503, 529) says `true` with `retry-after-ms` and
+`retry-after`: the engine's own delay, else a second; a delay of more than two minutes is `false`, for no client waits
+so long. Other errors leave it to the client.
+
+A refusal of an engine (400, 404, 413, 422…) keeps its status and its words; its 401 and 403 refuse our key, not yours:
+`upstream.unauthorized`. What failed before the first event was first asked of every other endpoint that may answer.
 
 Under `/v1/messages` the shape is Anthropic's, `{"type": "error", "error": {"type", "message", …}, "request_id"}`, with
 the same `code`, `param` and `clauses` inside; in a stream it is `event: error`. In a stream of `/v1/responses` it is

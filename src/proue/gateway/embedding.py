@@ -7,7 +7,7 @@ from proue.gateway.body import Asked
 from proue.gateway.dialects import vectors
 from proue.gateway.dialects.vectors import ENCODING
 from proue.gateway.journal import Ticket
-from proue.gateway.relay import Exchange
+from proue.gateway.relay import Exchange, Refused
 from proue.gateway.upstream import Connection, Pool
 
 NULL = b"null"
@@ -57,8 +57,7 @@ class Embedding(Exchange):
             return
         answer = await self._read_whole(connection, self._means.limits.error_bytes)
         if ENCODING.encode() not in answer or (self.target.endpoint, self.target.base_url) in _plain:
-            self._refused(connection, answer)
-            return
+            raise Refused(connection.status, connection.headers, answer)
         if len(_plain) >= KNOWN_MAX:
             _plain.clear()
         _plain.add((self.target.endpoint, self.target.base_url))

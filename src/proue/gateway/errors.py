@@ -1,13 +1,14 @@
 """Every refusal that a client of `/v1` may meet: code → status, French, English. The shape is OpenAI's."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from proue.gateway import retry
 from proue.kernel.policy import Because
 
-RETRY_MS = 1000
 SAID_CLAUSES = 5  # named in the sentence; the body lists them all
 
 
@@ -15,6 +16,7 @@ class Sentence(NamedTuple):
     status: int
     french: str
     english: str
+    definitive: bool | None = None  # asking again would change nothing; None: what the status says
 
 
 class Answer(NamedTuple):
@@ -37,7 +39,10 @@ class GatewayError(Exception):
         self.param = param
         self.because = because
         self.details = details
-        self.status = status or SENTENCES.get(code, UNKNOWN).status
+        known = SENTENCES.get(code, UNKNOWN)
+        self.status = status or known.status
+        if definitive is None:
+            definitive = known.definitive
         self.definitive = self.status < 500 and self.status != 429 if definitive is None else definitive
 
 
@@ -134,6 +139,7 @@ SENTENCES: dict[str, Sentence] = {
         503,
         "Ce monde de démonstration a des mots de passe publics : il ne répond que sur sa propre machine.",
         "This demonstration world has public passwords: it answers on its own machine only.",
+        definitive=True,
     ),
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
@@ -232,6 +238,7 @@ SENTENCES: dict[str, Sentence] = {
         502,
         "La machine qui sert ce modèle est mal déclarée : prévenez la personne qui exploite la passerelle.",
         "The machine that serves this model is badly declared: tell whoever operates the gateway.",
+        definitive=True,
     ),
     "upstream.unreachable": Sentence(
         503,
@@ -248,6 +255,17 @@ SENTENCES: dict[str, Sentence] = {
         "La machine qui sert ce modèle n’a pas répondu à temps : réessayez, ou demandez une réponse plus courte.",
         "The machine that serves this model did not answer in time: try again, or ask for a shorter answer.",
     ),
+    "upstream.stalled": Sentence(
+        504,
+        "La machine s’est tue au milieu de sa réponse : ce que vous avez reçu est incomplet.",
+        "The machine fell silent in the middle of its answer: what you received is incomplete.",
+    ),
+    "upstream.too_long": Sentence(
+        504,
+        "La réponse dure plus longtemps que la passerelle n’attend : demandez-en moins à la fois.",
+        "The answer takes longer than the gateway waits: ask for less at a time.",
+        definitive=True,
+    ),
     "upstream.dead": Sentence(
         502,
         "La machine s’est arrêtée avant la fin de sa réponse : ce que vous avez reçu est incomplet.",
@@ -262,11 +280,13 @@ SENTENCES: dict[str, Sentence] = {
         502,
         "La réponse de la machine dépasse ce que la passerelle transmet : demandez-en moins à la fois.",
         "The machine’s answer is larger than the gateway relays: ask for less at a time.",
+        definitive=True,
     ),
     "upstream.unauthorized": Sentence(
         502,
         "La machine refuse la clé de Proue, pas la vôtre : prévenez la personne qui exploite la passerelle.",
         "The machine refuses Proue’s key, not yours: tell whoever operates the gateway.",
+        definitive=True,
     ),
     "upstream.error": Sentence(
         502,
@@ -395,19 +415,15 @@ def in_band(error: GatewayError, *, english: bool) -> bytes:
     return b"\n\ndata: " + payload(error, english=english) + b"\n\n"
 
 
-def answer(error: GatewayError, *, english: bool, extra: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+def answer(error: GatewayError, *, english: bool, given: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    """`given`: the headers of the engine whose refusal this is."""
     body = payload(error, english=english)
     headers = [
         (b"content-type", b"application/json"),
-        *extra,
+        *retry.headers(error.status, given, now=time.time(), definitive=error.definitive),
     ]
     if error.because:
         headers.append((b"x-proue-route-reason", reason_header(error).encode("ascii", "replace")))
-    if error.definitive:
-        headers.append((b"x-should-retry", b"false"))
-    elif error.status in {429, 503} and not any(name.startswith(b"retry-after") for name, _ in headers):
-        headers.append((b"retry-after-ms", str(RETRY_MS).encode()))
-        headers.append((b"retry-after", str(-(-RETRY_MS // 1000)).encode()))
     if error.status == 405:
         headers.append((b"allow", str(error.details["allow"]).encode()))
     if error.status == 401:

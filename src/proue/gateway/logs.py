@@ -107,6 +107,7 @@ class Line(msgspec.Struct, omit_defaults=True, tag_field="logger", tag="proue.ac
     endpoint: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
+    failed: int = 0  # attempts, before the one that served
 
 
 class AccessLog:

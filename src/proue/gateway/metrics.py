@@ -37,6 +37,7 @@ class Histogram:
 class Metrics:
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
+        self.attempts: dict[tuple[str, str], int] = defaultdict(int)  # endpoint, how it ended
         self.tokens: dict[str, int] = defaultdict(int)
         self.personal: dict[tuple[str, str], int] = defaultdict(int)  # what the shield did, kind
         self.duration: dict[str, Histogram] = defaultdict(Histogram)
@@ -68,6 +69,12 @@ class _Collector(Collector):
         for (operation, status, outcome), count in metrics.requests.items():
             requests.add_metric([operation, str(status), outcome], count)
         yield requests
+        attempts = CounterMetricFamily(
+            "proue_gateway_upstream_attempts", "Endpoints asked for an answer", labels=["endpoint", "outcome"]
+        )
+        for (endpoint, outcome), count in metrics.attempts.items():
+            attempts.add_metric([endpoint, outcome], count)
+        yield attempts
         tokens = CounterMetricFamily("proue_gateway_tokens", "Tokens metered", labels=["kind"])
         for kind, count in metrics.tokens.items():
             tokens.add_metric([kind], count)

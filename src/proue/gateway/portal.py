@@ -95,13 +95,13 @@ class Portal:
         if announced is not None and announced > bounds.body_bytes:
             raise TooLarge
         pool = self._upstreams.pool(self._origin)
-        connection, reused = await pool.acquire()
+        connection, reused = await pool.acquire(request.link.watch)
         try:
             return await self._borrowed(pool, connection, request, scope, bounds, errand)
         except Unreachable:
             if not reused or request.method not in SAFE:
                 raise
-        connection, _ = await pool.acquire(fresh=True)
+        connection, _ = await pool.acquire(request.link.watch, fresh=True)
         return await self._borrowed(pool, connection, request, scope, bounds, errand)
 
     async def _borrowed(

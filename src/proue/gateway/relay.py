@@ -1,17 +1,26 @@
-"""One admitted request, from the journal's `opened` to its `closed`: exactly one Usage, however it ends."""
+"""One admitted request, from the journal's `opened` to its `closed`: exactly one Usage, however it ends.
+
+    attempt: connect ─► head ─► first event ─► events ─► end
+             connect_s  └ first_byte_s ┘       idle_s     └ total_s: of the request, all attempts together
+
+Our status leaves with the engine's first event, or with a whole answer. Until then a failure is nobody's but ours:
+another endpoint is asked, as the policy allows. After it, a failure is told inside the stream, and nothing follows it.
+"""
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, meter, route
+from proue.gateway import errors, meter, retry, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -24,8 +33,21 @@ from proue.gateway.route import Misconfigured, Routes
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.shield import Veil
-from proue.gateway.sse import UNREADABLE, Scanner
-from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
+from proue.gateway.sse import UNREADABLE, Scanner, error_of
+from proue.gateway.upstream import (
+    ClientGone,
+    Connection,
+    Dead,
+    GoneBefore,
+    Malformed,
+    Pool,
+    TooSlow,
+    Unreachable,
+    UpstreamFailed,
+    Upstreams,
+    ask,
+    within,
+)  # fmt: skip
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
 from proue.wire import token
@@ -37,11 +59,18 @@ log = logging.getLogger("proue.gateway")
 PROGRESS_S = 1.0  # how much of a stream's count a killed gateway may lose
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
-RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
+HTML = b"text/html"
+STREAM_HEAD = [(b"content-type", EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 ROUTE_REASON = b"x-proue-route-reason"
 SHIELD = b"x-proue-shield"  # EMAIL=2,PHONE=1: what was masked before the request left
 SAID_MAX = 500  # characters of an engine's own words in our sentence
-OK, CLIENT_ERROR, UNAUTHORIZED = 200, 400, 401
+OK, CLIENT_ERROR, BAD_GATEWAY = 200, 400, 502
+OUR_KEY = frozenset({401, 403})  # it is our key that the engine refuses, not the client's
+TOO_MANY = 429
+ANSWERS = ("choices", "data", "results", "text")  # beside these an « error » is a detail of an answer
+NO_EVENTS = (b"{", b"[", b"<")
+CLOCK_S = 0.01  # a timer may ring a little early
+DONE_S = 1.0  # a stream that has said [DONE] may end its connection politely
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -90,13 +119,59 @@ def admit(
     return decision
 
 
+class Stage(Protocol):
+    """What turns the bytes of a stream on their way."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class Refused(UpstreamFailed):
+    """What an engine answered instead of an answer, with its status or inside a 200."""
+
+    code = "upstream.error"
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def elsewhere(self) -> bool:
+        """Another engine may do better; what the client did wrong is wrong everywhere."""
+        return self.status >= 500 or self.status == TOO_MANY or self.status in OUR_KEY
+
+    @property
+    def outcome(self) -> str:
+        return f"status_{self.status}"
+
+
+class Failure(NamedTuple):
+    admitted: Admit
+    error: UpstreamFailed
+    outcome: Outcome
+
+    @property
+    def hope(self) -> int:
+        """Of several failures the client is told the most hopeful: who is saturated will be free again."""
+        if isinstance(self.error, Misconfigured):
+            return -1
+        if not isinstance(self.error, Refused):
+            return 0
+        if self.error.status in OUR_KEY:
+            return -1
+        return 2 if self.error.status == TOO_MANY else int(self.error.status in retry.SATURATED)
+
+
 class Exchange:
     """The state of one admitted request."""
 
     __slots__ = (
-        "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_speech", "_stream",
-        "_veil", "_wanted",
+        "_admitted", "_asked", "_attempt_at", "_begun", "_counts", "_deadline", "_failures", "_first_byte_us", "_grant",
+        "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded",
+        "_snapshot", "_speech", "_stream", "_tried", "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -125,6 +200,9 @@ class Exchange:
         self._first_byte_us: int | None = None
         self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
+        self._attempt_at = self._opened
+        self._failures: list[Failure] = []
+        self._tried: frozenset[str] = frozenset()
         self.status = 0
 
     @staticmethod
@@ -145,6 +223,7 @@ class Exchange:
     def name(self, line: Line) -> None:
         line.use, line.model, line.endpoint = self._grant.use, self._asked.model, self.target.endpoint
         line.tokens_in, line.tokens_out = self._counts.tokens_in, self._counts.tokens_out
+        line.failed = len(self._failures)
 
     async def run(self) -> None:
         ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
@@ -156,46 +235,111 @@ class Exchange:
 
     async def _serve(self, ticket: Ticket) -> None:
         try:
-            connection, pool = await self._open()
-            try:
-                await self._relay(connection, ticket)
-            finally:
-                self._request.link.forget()
-                pool.release(connection)
-        except (ClientGone, Gone):
+            await self._until_served(ticket)
+        except (ClientGone, Gone) as gone:
             self._outcome = Outcome.CLIENT_GONE
-        except UpstreamFailed as failed:
-            await self._failed(failed)
+            if isinstance(gone, GoneBefore):
+                self._counts = Counts(tokens_in=0, estimated=False)
         except asyncio.CancelledError:  # the gateway stops and this answer outlasted the drain
             await self._end_badly(GatewayError("gateway.stopping"))
         except GatewayError as error:
             self._outcome = Outcome.UPSTREAM_ERROR
             await self._end_badly(error)
 
+    async def _until_served(self, ticket: Ticket) -> None:
+        """Endpoint after endpoint; the policy is asked again for each."""
+        while (failed := await self._attempt(ticket)) is not None:
+            self._failures.append(Failure(self._admitted, failed, self._wrong_of(failed)))
+            self._tried |= {self.target.endpoint}
+            again = await self._again(failed)
+            if again is None:
+                await self._tell()
+                return
+            self._settle(again)
+
+    async def _attempt(self, ticket: Ticket) -> UpstreamFailed | None:
+        """One endpoint asked: it begins and ends here, whatever comes. What failed, if the client knows nothing of it.
+
+        Raises ClientGone, Gone, GatewayError."""
+        self._attempt_at = time.monotonic()
+        if self._failures:  # nothing of the one before is left
+            self._counts = Counts(tokens_in=self._asked.tokens_in_estimate)
+            self._first_byte_us, self._impact, self._stream = None, None, None
+        endpoint, outcome = self.target.endpoint, "cut"
+        try:
+            failed = await self._tried_once(ticket)
+            outcome = self._outcome.value if failed is None else failed.outcome
+        finally:
+            self._means.metrics.attempts[endpoint, outcome] += 1
+        if failed is None or not self._begun:
+            return failed
+        self._outcome = self._wrong_of(failed)
+        await self._end_badly(GatewayError(failed.code))
+        return None
+
+    def _wrong_of(self, failed: UpstreamFailed) -> Outcome:
+        cut = self._first_byte_us is not None and not isinstance(failed, (Malformed, Refused))
+        return Outcome.UPSTREAM_DEAD if cut else Outcome.UPSTREAM_ERROR
+
+    async def _tried_once(self, ticket: Ticket) -> UpstreamFailed | None:
+        try:
+            connection, pool = await self._ask()
+            try:
+                await self._relay(connection, ticket)
+            finally:
+                self._request.link.forget()
+                pool.release(connection)
+        except TooSlow as late:
+            late.code = self._limit_met()
+            failed: UpstreamFailed = late
+        except UpstreamFailed as error:
+            failed = error
+        except GatewayError as error:
+            if error.code != Malformed.code:
+                raise
+            failed = Malformed()
+        else:
+            return None
+        log.warning("endpoint %s, request %s: %s", self.target.endpoint, self._request.id, str(failed) or failed.code)
+        return failed
+
     # --- towards the engine
 
-    async def _open(self) -> tuple[Connection, Pool]:
-        """The first endpoint that answers anything at all; the policy is asked again for each."""
-        tried: frozenset[str] = frozenset()
-        while True:
-            try:
-                return await self._ask()
-            except (Unreachable, Misconfigured) as error:
-                log.warning("endpoint %s: %s", self.target.endpoint, error or "no answer")
-                tried |= {self.target.endpoint}
-                self._settle(self._again(tried, error))
+    async def _again(self, failed: UpstreamFailed) -> Admit | None:
+        """Where to ask next: where nobody failed yet; or, of one that has no peer and was not there, once more there.
 
-    def _again(self, tried: frozenset[str], last: Exception) -> Admit:
+        Raises GatewayError: the policy refuses."""
+        if not failed.elsewhere or not self._may_repeat:
+            return None
         try:
-            floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
-            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
+            return self._admit(self._tried)
         except GatewayError as error:
             if error.code != "endpoint.none_left":
                 raise
-            self._counts = Counts(tokens_in=0, estimated=False)  # nothing ever left
-            if isinstance(last, Misconfigured):
-                raise GatewayError("endpoint.misconfigured") from None
-            raise GatewayError("upstream.unreachable") from None
+        if type(failed) is not Unreachable or len(self._failures) > 1:
+            return None
+        seconds = random.uniform(0.2, 1.0) * self._means.limits.retry_ms / 1000  # noqa: S311 - a jitter
+        with suppress(TimeoutError):
+            async with within(self._left(seconds), self._request.link.watch):
+                await asyncio.get_running_loop().create_future()
+        return self._admit(frozenset())
+
+    def _admit(self, tried: frozenset[str]) -> Admit:
+        floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
+        return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
+
+    @property
+    def _may_repeat(self) -> bool:
+        return len(self._failures) < self._means.limits.attempts and time.monotonic() < self._deadline - CLOCK_S
+
+    def _has_another(self) -> bool:
+        if not self._may_repeat or len(self._failures) + 1 >= self._means.limits.attempts:
+            return False
+        try:
+            self._admit(self._tried | {self.target.endpoint})
+        except GatewayError:
+            return False
+        return True
 
     async def _ask(self) -> tuple[Connection, Pool]:
         target, asked, request = self.target, self._readable(), self._request
@@ -211,7 +355,7 @@ class Exchange:
         )
         pool = self._means.upstreams.pool(way.origin)
         connection = await ask(
-            pool, head, content, watch=request.link.watch, seconds=self._left(self._means.limits.first_byte_s)
+            pool, head, content, watch=request.link.watch, seconds=self._patience(), more=self._more_patience
         )
         return connection, pool
 
@@ -241,13 +385,27 @@ class Exchange:
     def _left(self, seconds: float) -> float:
         return min(seconds, self._deadline - time.monotonic())
 
+    def _patience(self) -> float:
+        """Until the first event, as long as another endpoint might be faster; then `_more_patience`."""
+        limits = self._means.limits
+        return self._left(self._attempt_at + min(limits.elsewhere_s, limits.first_byte_s) - time.monotonic())
+
+    def _more_patience(self) -> float:
+        if not self._begun and self._has_another():
+            return 0.0
+        return self._left(self._attempt_at + self._means.limits.first_byte_s - time.monotonic())
+
+    def _limit_met(self) -> str:
+        if time.monotonic() >= self._deadline - CLOCK_S:
+            return "upstream.too_long"
+        return TooSlow.code if self._first_byte_us is None else "upstream.stalled"
+
     # --- towards the client
 
     async def _relay(self, connection: Connection, ticket: Ticket) -> None:
-        status = connection.status
-        if status != OK:
-            await self._relay_error(connection)
-        elif self._asked.stream and (connection.header(b"content-type") or b"").startswith(EVENTS):
+        if connection.status != OK:
+            await self._refusal(connection)
+        elif self._asked.stream:
             await self._relay_stream(connection, ticket)
         else:
             await self._relay_whole(connection)
@@ -281,50 +439,105 @@ class Exchange:
         await self._request.send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def _relay_stream(self, connection: Connection, ticket: Ticket) -> None:
-        limits, link = self._means.limits, self._request.link
-        scanner = Scanner(wants_usage=self._asked.wants_usage, impacts=self._impacts, limit=limits.event_bytes)
-        await self._start(
-            OK, [(b"content-type", EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-        )
+        limit = self._means.limits.event_bytes
+        scanner = Scanner(wants_usage=self._asked.wants_usage, impacts=self._impacts, limit=limit)
+        self._stream = None if self._speech is None else self._speech.stream(limit)
         restorer = self._veil.restorer() if self._veil is not None and self._shielded else None
-        noted = time.monotonic()
-        spoken = None if self._speech is None else self._speech.stream(limits.event_bytes)
-        self._stream = spoken
+        stages: list[Stage] = [stage for stage in (restorer, self._stream) if stage is not None]
         try:
-            while block := await connection.read(self._left(limits.idle_s)):
-                if self._first_byte_us is None:
-                    self._first_byte_us = self._elapsed_us()
-                passed = scanner.feed(block)
-                if restorer is not None:
-                    passed = restorer.feed(passed)
-                if spoken is not None:
-                    passed = spoken.feed(passed)
-                if passed:
-                    await self._send(passed, more=True)
-                if link.gone:  # the server swallows writes to a closed socket: we must look ourselves
-                    raise ClientGone
-                now = time.monotonic()
-                if now - noted >= PROGRESS_S:
-                    noted = now
-                    self._means.journal.progress(ticket, scanner.chunks, time.time_ns() // 1000)
+            await self._pass_on(connection, ticket, scanner, stages)
             rest = scanner.finish()
-            if restorer is not None:
-                rest = restorer.feed(rest) + restorer.finish()
-            if not scanner.complete and not scanner.error:
-                raise UpstreamFailed  # a clean end of the connection is not the end of an answer
-            if spoken is not None:
-                rest = spoken.feed(rest) + spoken.finish()
+            if not scanner.complete and scanner.error is None:
+                raise Dead  # a clean end of the connection is not the end of an answer
+            for stage in stages:
+                rest = stage.feed(rest) + stage.finish()
         finally:
             self._counts.tokens_out = max(scanner.chunks - 1, 0)  # the first chunk carries only a role
             if scanner.usage is not None:
                 self._counts.told(scanner.usage)
-        self._outcome = Outcome.UPSTREAM_ERROR if scanner.error else Outcome.DONE
+        self._outcome = Outcome.DONE if scanner.error is None else Outcome.UPSTREAM_ERROR
         await self._send(rest, more=False)
 
-    async def _relay_whole(self, connection: Connection) -> None:
-        limits = self._means.limits
+    async def _pass_on(self, connection: Connection, ticket: Ticket, scanner: Scanner, stages: list[Stage]) -> None:
+        """Events as they come, until the engine ends or what it says is no answer any more."""
+        noted, idle_s = time.monotonic(), self._means.limits.idle_s
+        passed = await self._first_event(connection, scanner)
+        while True:
+            for stage in stages:
+                passed = stage.feed(passed)
+            if not self._begun:
+                await self._start(OK, STREAM_HEAD)
+            if passed:
+                await self._send(passed, more=True)
+            if self._request.link.gone:  # the server swallows writes to a closed socket: we must look ourselves
+                raise ClientGone
+            if scanner.malformed:
+                raise Malformed
+            now = time.monotonic()
+            if now - noted >= PROGRESS_S:
+                noted = now
+                self._means.journal.progress(ticket, scanner.chunks, time.time_ns() // 1000)
+            if scanner.error is not None:
+                return
+            if scanner.done or self._first_byte_us is None:
+                block = await self._at_an_end(connection, scanner)
+            else:
+                block = await connection.read(self._left(idle_s))
+            if not block:
+                return
+            passed = scanner.feed(block)
+            if self._first_byte_us is None and scanner.begun:
+                self._first_byte_us = self._elapsed_us()
+
+    async def _first_event(self, connection: Connection, scanner: Scanner) -> bytes:
+        """Waits for it, or for a sign of life after `hold_s`: comments before it are nobody's news. Raises as `_relay`.
+
+        An error that comes first is a refusal, though its status was 200."""
+        self._is_stream(connection)
+        hold = self._attempt_at + self._means.limits.hold_s
+        heard = False
+        while block := await connection.read(self._patience(), self._more_patience):
+            if not heard and block[:64].lstrip().startswith(NO_EVENTS):
+                raise _in_disguise(block + await self._read_whole(connection, self._means.limits.error_bytes))
+            heard = True
+            passed = scanner.feed(block)
+            if scanner.begun:
+                self._first_byte_us = self._elapsed_us()
+                return passed
+            self._check_first(scanner)
+            if passed and time.monotonic() >= hold:
+                return passed
+        passed = scanner.finish()
+        self._check_first(scanner)
+        if not scanner.complete:
+            raise Dead
         self._first_byte_us = self._elapsed_us()
-        answer = await self._read_whole(connection, limits.answer_bytes)
+        return passed
+
+    @staticmethod
+    def _is_stream(connection: Connection) -> None:
+        encoding = connection.header(b"content-encoding") or b"identity"
+        if encoding.lower() != b"identity" or (connection.header(b"content-type") or b"").startswith(HTML):
+            raise Malformed
+
+    @staticmethod
+    def _check_first(scanner: Scanner) -> None:
+        if scanner.error is not None:
+            raise _refused(scanner.error)
+        if scanner.malformed:
+            raise Malformed
+
+    async def _at_an_end(self, connection: Connection, scanner: Scanner) -> bytes:
+        """Before the first event, or after the last."""
+        if not scanner.done:
+            return await connection.read(self._patience(), self._more_patience)
+        try:
+            return await connection.read(self._left(DONE_S))
+        except UpstreamFailed:  # what had to be said was said
+            return b""
+
+    async def _relay_whole(self, connection: Connection) -> None:
+        answer = await self._read_whole(connection, self._means.limits.answer_bytes, first=True)
         self._counts.tokens_out = 0 if self._operation in SILENT else bodies.estimate_tokens(len(answer))
         kind = connection.header(b"content-type") or JSON
         headers = [(b"content-type", kind)]
@@ -350,21 +563,31 @@ class Exchange:
         try:
             fields, usage = meter.usage_in(answer)
         except UNREADABLE:
-            raise GatewayError("upstream.malformed") from None
+            raise Malformed from None
+        if "error" in fields and bytes(fields["error"]) != b"null" and not any(name in fields for name in ANSWERS):
+            raise _in_disguise(answer)
         if usage is None:
             return answer
         return meter.splice(answer, fields, usage, self._impacts(usage))
 
-    async def _read_whole(self, connection: Connection, limit: int) -> bytes:
+    async def _read_whole(self, connection: Connection, limit: int, *, first: bool = False) -> bytes:
+        """`first`: of an answer that is still awaited, not of what is said of it."""
         parts: list[bytes] = []
         size = 0
-        while block := await connection.read(self._left(self._means.limits.idle_s)):
+        idle = self._means.limits.idle_s
+        block = await (
+            connection.read(self._patience(), self._more_patience) if first else connection.read(self._left(idle))
+        )
+        if first:
+            self._first_byte_us = self._elapsed_us()
+        while block:
             size += len(block)
             if size > limit:
                 raise GatewayError("upstream.too_large")
             if parts:  # the first block is what the connection had; the rest is what we gather
                 self._request.hold(len(block))
             parts.append(block)
+            block = await connection.read(self._left(idle))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _impacts(self, usage: dict[str, Any]) -> dict[str, Any]:
@@ -374,34 +597,42 @@ class Exchange:
 
     # --- when it goes wrong
 
-    async def _relay_error(self, connection: Connection) -> None:
-        """A refusal in OpenAI's shape passes as it is; any other is said in our words, around the engine's own."""
-        status = connection.status
-        self._counts = Counts(tokens_in=0, estimated=False)
-        if status < CLIENT_ERROR:  # a redirect is never followed, and another success is not one that we understand
-            raise GatewayError("upstream.malformed")
-        if status == UNAUTHORIZED:
-            raise GatewayError("upstream.unauthorized")
-        self._refused(connection, await self._read_whole(connection, self._means.limits.error_bytes))
+    async def _refusal(self, connection: Connection) -> None:
+        """Raises Refused, even where its words are lost; Malformed for what is neither an answer nor a refusal."""
+        if connection.status < CLIENT_ERROR:  # a redirect is never followed
+            raise Malformed(f"status {connection.status}")
+        body = b""
+        with suppress(UpstreamFailed, GatewayError):
+            body = await self._read_whole(connection, self._means.limits.error_bytes)
+        raise Refused(connection.status, connection.headers, body)
 
-    def _refused(self, connection: Connection, answer: bytes) -> None:
-        status = connection.status
-        self._outcome = Outcome.UPSTREAM_ERROR
+    async def _tell(self) -> None:
+        """No endpoint served: the client is told of one."""
+        chosen = max(reversed(self._failures), key=lambda failure: failure.hope)
+        self._settle(chosen.admitted)
+        self._outcome = chosen.outcome
+        if isinstance(chosen.error, Refused) and chosen.error.status not in OUR_KEY:
+            self._refused(chosen.error)
+        else:
+            code = "upstream.unauthorized" if isinstance(chosen.error, Refused) else chosen.error.code
+            await self._end_badly(GatewayError(code))
+
+    def _refused(self, refused: Refused) -> None:
+        """In OpenAI's shape it passes as it is; any other is said in our words, around the engine's own."""
+        status, answer = refused.status, refused.body
         self._counts = Counts(tokens_in=0, estimated=False)
-        retry = [(name, value) for name, value in connection.headers if name in RETRY_HEADERS]
         said = _spoken(answer)
         if isinstance(said.get("error"), dict) and isinstance(said["error"].get("message"), str):
-            dialect = self._request.dialect
-            if dialect is not None:
-                answer = dialect.refusal(status, answer, self._request.id)
-            self._whole(status, [(b"content-type", JSON), *retry], answer)
+            again = retry.headers(status, refused.headers, now=time.time())
+            if self._request.dialect is not None:
+                answer = self._request.dialect.refusal(status, answer, self._request.id)
+            self._whole(status, [(b"content-type", JSON), *again], answer)
             return
-        error = GatewayError("upstream.error", status=status, code_seen=status, said=_words(said))
-        self._answer(error, retry)
-
-    async def _failed(self, failed: UpstreamFailed) -> None:
-        self._outcome = Outcome.UPSTREAM_DEAD if self._first_byte_us is not None else Outcome.UPSTREAM_ERROR
-        await self._end_badly(GatewayError(failed.code, definitive=False))
+        definitive = status < 500 and status not in retry.TRANSIENT
+        error = GatewayError(
+            "upstream.error", status=status, code_seen=status, said=_words(said), definitive=definitive
+        )
+        self._answer(error, refused.headers)
 
     async def _end_badly(self, error: GatewayError) -> None:
         """Before our status: a plain error. After it: an error inside the stream, and no [DONE]."""
@@ -412,10 +643,11 @@ class Exchange:
                 said = b"\n\n" + spoken.fail(errors.payload(error, english=english))
             await self._send(said, more=False)
         else:
+            self._counts = Counts(tokens_in=0, estimated=False)  # of what it does not see, a client pays nothing
             self._answer(error)
 
-    def _answer(self, error: GatewayError, extra: list[tuple[bytes, bytes]] | None = None) -> None:
-        whole = self._request.refusal(error, extra or ())
+    def _answer(self, error: GatewayError, given: list[tuple[bytes, bytes]] | None = None) -> None:
+        whole = self._request.refusal(error, given or ())
         # A fallback that the policy refuses: the head already says why the first endpoint was chosen.
         headers = [one for one in whole.headers if one[0] != ROUTE_REASON]
         self._whole(whole.status, headers, whole.body)
@@ -468,6 +700,25 @@ class Exchange:
             metrics.shielded("masked", self._shielded)
         if self._first_byte_us is not None:
             metrics.first_byte[operation].observe(self._first_byte_us / 1e6)
+
+
+def _in_disguise(answer: bytes) -> UpstreamFailed:
+    """An error that came as a 200."""
+    error = _spoken(answer).get("error")
+    if error is None:
+        return Malformed()
+    return _refused(error_of(error))
+
+
+def _refused(error: dict[str, Any]) -> Refused:
+    """Its status is the one it names, if it names one."""
+    named = next((error[name] for name in ("code", "status", "status_code") if _is_refusal(error.get(name))), None)
+    return Refused(int(named or BAD_GATEWAY), [], msgspec.json.encode({"error": error}))
+
+
+def _is_refusal(code: object) -> bool:
+    text = str(code)
+    return len(text) == 3 and text.isdecimal() and CLIENT_ERROR <= int(text) <= 599
 
 
 def _spoken(answer: bytes) -> dict[str, Any]:

@@ -130,9 +130,9 @@ class Request:
             raise GatewayError("request.too_large", limit=limit // MB)
         return body
 
-    def refusal(self, error: GatewayError, extra: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    def refusal(self, error: GatewayError, given: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
         """In the language and the dialect of this client."""
-        answer = errors.answer(error, english=self.english, extra=extra)
+        answer = errors.answer(error, english=self.english, given=given)
         if self.dialect is None:
             return answer
         return answer._replace(body=self.dialect.refusal(answer.status, answer.body, self.id))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from proue.gateway.upstream import Origin, parse_base_url
+from proue.gateway.upstream import Origin, UpstreamFailed, parse_base_url
 from proue.kernel.policy import Operation
 from proue.wire import seal
 from proue.wire.snapshot import Target
@@ -23,8 +23,10 @@ CONTROL = re.compile(r"[\x00-\x20\x7f]")
 CACHE_MAX = 4096
 
 
-class Misconfigured(Exception):
+class Misconfigured(UpstreamFailed):
     """An endpoint that cannot be called as it is declared; the reason names no secret."""
+
+    code = "endpoint.misconfigured"
 
 
 class Route(NamedTuple):

@@ -44,6 +44,24 @@ class Link:
             self._call()
 
 
+class Unsized(int):
+    """A length that any body has: what uvicorn compares an answer with that is not chunked."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __sub__(self, other: object) -> "Unsized":
+        return self
+
+    __hash__ = int.__hash__
+
+
 class Door(HttpToolsProtocol):
     head_limit: ClassVar[int]
 
@@ -90,6 +108,9 @@ class Door(HttpToolsProtocol):
             self.head_size = size
             raise ValueError("head too large")  # httptools turns it into its own error
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:  # it knows no chunks: it reads to the end
+            self.cycle.chunked_encoding = False
+            self.cycle.expected_content_length = Unsized()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

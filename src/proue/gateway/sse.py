@@ -7,6 +7,7 @@ event), so that a usage chunk can still be taken out.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,7 +16,8 @@ import msgspec
 EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 LINE_END = re.compile(rb"\r\n|\n|\r")
 # In a JSON string these quotes would be escaped, so text that speaks of usage or errors does not match.
-SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[{"]|^data:[ ]?\[DONE\]', re.MULTILINE)
+SPECIAL = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[{"]|(?:^|\r)data:[ ]?\[DONE\]', re.MULTILINE)
+BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 DATA = b"data:"
@@ -23,14 +25,21 @@ DATA = b"data:"
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
+_read = msgspec.json.Decoder(msgspec.Raw).decode  # syntax only
 # What an engine's own bytes may do to a decoder: no JSON, no UTF-8, no end of nesting.
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class Scanner:
-    """`impacts` is asked when the usage is known and the client wants it: the figures to add to that chunk."""
+    """`impacts` is asked when the usage is known and the client wants it: the figures to add to that chunk.
 
-    __slots__ = ("_held", "_impacts", "_last", "_limit", "_wants_usage", "chunks", "done", "error", "usage")
+    An error, or an event that is no JSON, is the last thing that passes: what an engine says after it means nothing.
+    """
+
+    __slots__ = (
+        "_held", "_impacts", "_last", "_limit", "_unread", "_wants_usage",
+        "chunks", "done", "error", "malformed", "usage",
+    )  # fmt: skip
 
     def __init__(self, *, wants_usage: bool, impacts: Callable[[dict[str, Any]], dict[str, Any]], limit: int) -> None:
         self._wants_usage = wants_usage
@@ -38,10 +47,17 @@ class Scanner:
         self._limit = limit
         self._held = b""
         self._last: list[bytes] = []
+        self._unread = False  # an event has passed whose end has not come
         self.chunks = 0
         self.usage: dict[str, Any] | None = None
-        self.error = False
+        self.error: dict[str, Any] | None = None  # the object that the engine's error is in
+        self.malformed = False
         self.done = False
+
+    @property
+    def begun(self) -> bool:
+        """Something of an answer has come: comments are none."""
+        return self.chunks > 0 or self.done or self.usage is not None
 
     @property
     def complete(self) -> bool:
@@ -56,11 +72,15 @@ class Scanner:
         if end == 0:
             if len(data) > self._limit:  # no event is that long: let it pass unread rather than grow
                 self._held = b""
+                self._unread = True
+                self.chunks += 1
                 return data
             self._held = data
             return b""
         self._held, whole = data[end:], data if end == len(data) else data[:end]
-        if SPECIAL.search(whole) is None:
+        if not self.chunks and whole.startswith(BOM):
+            whole = whole[len(BOM) :]
+        if not special(whole) and self._plain(whole):
             self._note(whole)
             return whole
         return b"".join([self._open(event) for event in self._events(whole)])
@@ -69,6 +89,19 @@ class Scanner:
         """The engine ended here: what is left is an event that forgot its empty line."""
         rest, self._held = self._held, b""
         return self._open(rest) if rest.strip() else rest
+
+    def _plain(self, whole: bytes) -> bool:
+        """Events of one line of JSON each: nearly all that engines send."""
+        if self._unread or self.malformed or self.error is not None or not whole.endswith(b"\n\n"):
+            return False
+        try:
+            for event in whole[:-2].split(b"\n\n"):
+                if not event.startswith(DATA):
+                    return False
+                _read(event[len(DATA) :])
+        except UNREADABLE:
+            return False
+        return True
 
     def _end_of_last_event(self, data: bytes) -> int:
         if b"\r" not in data:
@@ -83,27 +116,37 @@ class Scanner:
         return [*events, rest] if rest else events
 
     def _note(self, block: bytes) -> None:
-        self.chunks += block.count(DATA)
-        self._last = [*self._last[-1:], block]
+        chunks = block.count(DATA)
+        if chunks:
+            self.chunks += chunks
+            self._last = [*self._last[-1:], block]
 
     def _open(self, event: bytes) -> bytes:
-        if SPECIAL.search(event) is None:
-            self._note(event)
-            return event
-        data = data_of(event)
+        if self.malformed or self.error is not None:
+            return b""
+        unread, self._unread = self._unread, False
+        data = b"" if unread else data_of(event)
         if data == DONE:
             self.done = True
             return event
         try:
-            return self._opened(event, _top.decode(data))
-        except UNREADABLE:
-            self._note(event)
-            return event
+            if data:
+                _read(data)
+        except msgspec.DecodeError:
+            self.malformed = True
+            return b""
+        except UNREADABLE:  # too deep: it is for its reader to say
+            data = b""
+        if data and special(event):
+            with suppress(*UNREADABLE):
+                return self._opened(event, _top.decode(data))
+        self._note(event)
+        return event
 
     def _opened(self, event: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
         if _present(fields, "error"):
-            self.error = True
-            return event if bytes(fields["error"]).startswith(b"{") else _wrapped(fields)
+            self.error = _error(fields["error"])
+            return event if bytes(fields["error"]).startswith(b"{") else _wrapped(self.error)
         if "usage" in fields and bytes(fields["usage"]).startswith(b"{"):
             return self._usage(event, fields)
         self._note(event)
@@ -121,6 +164,13 @@ class Scanner:
             return b""
         # Some engines put the usage on their last chunk of content: that one stays, without it.
         return _event({name: value for name, value in fields.items() if name != "usage"})
+
+
+def special(block: bytes) -> bool:
+    """Looking for words is a tenth of looking for the expression, and most blocks have none."""
+    if b'"usage"' in block or b'"error"' in block or DONE in block:
+        return SPECIAL.search(block) is not None
+    return False
 
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:
@@ -145,8 +195,19 @@ def _event(fields: dict[str, msgspec.Raw]) -> bytes:
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
 
 
-def _wrapped(fields: dict[str, msgspec.Raw]) -> bytes:
+def _error(raw: msgspec.Raw) -> dict[str, Any]:
+    try:
+        return error_of(_any.decode(raw))
+    except UNREADABLE:
+        return {}
+
+
+def error_of(given: object) -> dict[str, Any]:
     """An error that is a mere string breaks the openai client: give it the shape it reads."""
-    text = _any.decode(fields["error"])
-    error = {"message": str(text), "type": "server_error", "code": "upstream.error", "param": None}
+    if isinstance(given, dict):
+        return given
+    return {"message": str(given), "type": "server_error", "code": "upstream.error", "param": None}
+
+
+def _wrapped(error: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"

@@ -20,16 +20,10 @@ from proue.gateway.relay import EVENTS, Exchange
 from proue.gateway.request import Gone, Request
 from proue.gateway.settings import MB, Limits
 from proue.gateway.tasks import spawn, stop
-from proue.gateway.upstream import Connection, Pool, Unreachable, UpstreamFailed
+from proue.gateway.upstream import Connection, Pool, UpstreamFailed
 
 BLOCK = 64 * 1024
 T = TypeVar("T")
-
-
-class Spent(UpstreamFailed):
-    """No answer, and the body is no longer there to be sent to another."""
-
-    code = "upstream.unreachable"
 
 
 class Upload:
@@ -115,6 +109,11 @@ class Transcription(Exchange):
         self._partial = False
         self._wrong: GatewayError | Gone | None = None
 
+    @property
+    def _may_repeat(self) -> bool:
+        """What was not kept cannot be sent again."""
+        return super()._may_repeat and not self.upload.spent
+
     async def _ask(self) -> tuple[Connection, Pool]:
         request, limits, form = self._request, self._means.limits, self.upload.form
         self._readable()  # raises for a fallback that may not hear it
@@ -127,7 +126,9 @@ class Transcription(Exchange):
             extra=self._assertion() if self.target.internal else (),
         )
         pool = self._means.upstreams.pool(way.origin)
-        connection, _ = await pool.acquire(fresh=True)  # one that died in the pool could not be replaced
+        connection, _ = await pool.acquire(
+            request.link.watch, fresh=True
+        )  # one that died in the pool could not be replaced
         try:
             request.link.watch(connection.client_gone)
             connection.send(head)
@@ -143,14 +144,8 @@ class Transcription(Exchange):
         sending = spawn(self._send_all(connection), name="form-upload")
         try:
             await connection.head(seconds)
-        except Unreachable:
-            if self._wrong is not None:  # it was we who hung up
-                raise self._wrong from None
-            if self.upload.spent:
-                raise Spent from None
-            raise
         except UpstreamFailed:
-            if self._wrong is not None:
+            if self._wrong is not None:  # it was we who hung up
                 raise self._wrong from None
             raise
         finally:

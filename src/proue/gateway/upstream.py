@@ -1,14 +1,16 @@
 """One pooled HTTP/1.1 client for engines and for the portal: TCP, TLS and unix sockets.
 
 Bounded everywhere: connections, header and buffer sizes, waits. A redirect is never followed. A connection that died
-in the pool is replaced once, when nothing of an answer had come and the request may be sent again.
+in the pool is replaced once, when nothing of an answer had come and the request may be sent again. A client that leaves
+ends any wait at once, that for a connection too.
 """
 
 import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ SEND_TOGETHER = 64 * 1024  # below this, one write; above, the body is not copie
 
 Through = Callable[[str], "Connection"]  # by an endpoint's node; raises Unreachable
 Watch = Callable[[Callable[[], None]], None]  # "call this when the client leaves", at once if it has left
+More = Callable[[], float]  # asked when a wait has ended for nothing: how many seconds more, 0 for none
 
 
 class UpstreamFailed(Exception):
@@ -32,11 +35,25 @@ class UpstreamFailed(Exception):
 
     code = "upstream.dead"
 
+    @property
+    def elsewhere(self) -> bool:
+        """Another endpoint may be asked."""
+        return True
+
+    @property
+    def outcome(self) -> str:
+        """Of an attempt, in the metrics."""
+        return self.code
+
 
 class Unreachable(UpstreamFailed):
-    """No connection, or not one byte of an answer: another endpoint may be asked."""
+    """No connection, or not one byte of an answer."""
 
     code = "upstream.unreachable"
+
+
+class NoConnection(Unreachable):
+    """None came within its limit: nobody is there to say no."""
 
 
 class Dead(UpstreamFailed):
@@ -57,6 +74,34 @@ class Busy(UpstreamFailed):
 
 class ClientGone(Exception):
     """The client left while we waited for the engine."""
+
+
+class GoneBefore(ClientGone):
+    """And nothing had been sent to it."""
+
+
+@asynccontextmanager
+async def within(seconds: float, watch: Watch) -> AsyncIterator[None]:
+    """A wait before anything is sent. Raises TimeoutError, or GoneBefore as soon as the client leaves."""
+    gone = False
+
+    def leave() -> None:
+        nonlocal gone
+        gone = True
+        if limit is not None:
+            limit.reschedule(0)
+
+    limit: asyncio.Timeout | None = None
+    watch(leave)
+    try:
+        async with asyncio.timeout(0 if gone else seconds) as limit:
+            yield
+    except TimeoutError:
+        if gone:
+            raise GoneBefore from None
+        raise
+    finally:
+        limit = None
 
 
 class Origin(NamedTuple):
@@ -108,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._gone = False
+        self._expired = False
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.idle_since = 0.0
@@ -132,6 +178,9 @@ class Connection(asyncio.Protocol):
     # --- what the exchange does
 
     def send(self, head: bytes, body: bytes = b"", *, head_only: bool = False) -> None:
+        """Raises GoneBefore."""
+        if self._gone:
+            raise GoneBefore
         self._reset(head_only=head_only)
         if len(body) < SEND_TOGETHER:
             self.write(head + body)
@@ -147,15 +196,15 @@ class Connection(asyncio.Protocol):
         if self._drained is not None:
             await self._drained
 
-    async def head(self, seconds: float) -> None:
+    async def head(self, seconds: float, more: More | None = None) -> None:
         """Returns when the status and the headers are known."""
         if not self.head_done:
-            await self._until(self._headed, seconds)
+            await self._until(self._headed, seconds, more)
 
-    async def read(self, seconds: float) -> bytes:
+    async def read(self, seconds: float, more: More | None = None) -> bytes:
         """The next bytes of the body as they came; nothing at its end."""
         if not self._blocks and not self.complete:
-            await self._until(self._moved, seconds)
+            await self._until(self._moved, seconds, more)
         elif self._gone:
             raise ClientGone
         block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
@@ -172,7 +221,7 @@ class Connection(asyncio.Protocol):
     def _moved(self) -> bool:
         return self.complete or bool(self._blocks)
 
-    async def _until(self, ready: Callable[[], bool], seconds: float) -> None:
+    async def _until(self, ready: Callable[[], bool], seconds: float, more: More | None) -> None:
         timer: asyncio.TimerHandle | None = None
         try:
             while not ready():
@@ -180,12 +229,15 @@ class Connection(asyncio.Protocol):
                     raise ClientGone
                 if self._failure is not None:
                     raise self._failure
-                if seconds <= 0:
+                if seconds <= 0 and (more is None or (seconds := more()) <= 0):
                     raise TooSlow
                 if timer is None:
+                    self._expired = False
                     timer = self._loop.call_later(seconds, self._late)
                 self._waiter = self._loop.create_future()
                 await self._waiter
+                if self._expired:
+                    timer, seconds = None, 0
         finally:
             self._waiter = None
             if timer is not None:
@@ -194,7 +246,7 @@ class Connection(asyncio.Protocol):
             raise ClientGone
 
     def _late(self) -> None:
-        self._failure = self._failure or TooSlow()
+        self._expired = True
         self._wake()
 
     def renew(self) -> None:
@@ -324,12 +376,12 @@ class Pool:
     def idle(self) -> int:
         return len(self._idle)
 
-    async def acquire(self, *, fresh: bool = False) -> tuple[Connection, bool]:
-        """A connection, and whether it has served before. Raises Unreachable or Busy."""
+    async def acquire(self, watch: Watch, *, fresh: bool = False) -> tuple[Connection, bool]:
+        """A connection, and whether it has served before. Raises Unreachable, Busy or GoneBefore."""
         if fresh:
             self.drop_idle()
         if self.in_use >= self._limits.pool_connections:
-            await self._turn()
+            await self._turn(watch)
         self.in_use += 1
         while self._idle:
             connection = self._idle.pop()
@@ -337,16 +389,16 @@ class Pool:
                 connection.renew()
                 return connection, True
         try:
-            return await self._connect(), False
+            return await self._connect(watch), False
         except BaseException:
             self._leave()
             raise
 
-    async def _turn(self) -> None:
+    async def _turn(self, watch: Watch) -> None:
         mine = asyncio.get_running_loop().create_future()
         self._queue.append(mine)
         try:
-            async with asyncio.timeout(self._limits.connect_s):
+            async with within(self._limits.connect_s, watch):
                 await mine
         except TimeoutError:
             raise Busy from None
@@ -354,7 +406,7 @@ class Pool:
             if mine in self._queue:
                 self._queue.remove(mine)
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, watch: Watch) -> Connection:
         loop = asyncio.get_running_loop()
         origin = self.origin
         if origin.node:
@@ -366,13 +418,15 @@ class Pool:
             return Connection(self._limits, loop)
 
         try:
-            async with asyncio.timeout(self._limits.connect_s):
+            async with within(self._limits.connect_s, watch):
                 if origin.unix:
                     _, made = await loop.create_unix_connection(make, origin.unix)
                 else:
                     context = _tls() if origin.tls else None
                     _, made = await loop.create_connection(make, origin.host, origin.port, ssl=context)
-        except (OSError, TimeoutError, ssl.SSLError, UnicodeError) as error:
+        except TimeoutError:
+            raise NoConnection(f"no connection in {self._limits.connect_s:g} s") from None
+        except (OSError, ssl.SSLError, UnicodeError) as error:
             raise Unreachable(str(error)) from None
         return made
 
@@ -447,11 +501,12 @@ async def ask(
     *,
     watch: Watch,
     seconds: float,
+    more: More | None = None,
 ) -> Connection:
     """Send a whole request and wait for the head of its answer. The caller releases the connection to the pool."""
-    connection, reused = await pool.acquire()
+    connection, reused = await pool.acquire(watch)
     try:
-        return await _ask_on(connection, head, body, watch, seconds)
+        return await _ask_on(connection, head, body, watch, seconds, more)
     except Unreachable:
         pool.release(connection)
         if not reused:
@@ -459,16 +514,18 @@ async def ask(
     except BaseException:
         pool.release(connection)
         raise
-    connection, _ = await pool.acquire(fresh=True)
+    connection, _ = await pool.acquire(watch, fresh=True)
     try:
-        return await _ask_on(connection, head, body, watch, seconds)
+        return await _ask_on(connection, head, body, watch, seconds, more)
     except BaseException:
         pool.release(connection)
         raise
 
 
-async def _ask_on(connection: Connection, head: bytes, body: bytes, watch: Watch, seconds: float) -> Connection:
+async def _ask_on(
+    connection: Connection, head: bytes, body: bytes, watch: Watch, seconds: float, more: More | None
+) -> Connection:
     watch(connection.client_gone)
     connection.send(head, body)
-    await connection.head(seconds)
+    await connection.head(seconds, more)
     return connection
