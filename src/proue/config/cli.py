@@ -72,11 +72,89 @@ def up(host: str, port: int, data_dir: Path | None, no_demo: bool) -> None:
 
 @cli.command()
 @click.option("--workers", default=1, type=click.IntRange(1, 64))
-def gateway(workers: int) -> None:
+@click.option("--snapshot", default=None, type=click.Path(), help="A laboratory's signed file: no database, no portal.")
+@click.option(
+    "--spool", default=None, type=click.Path(), help="Directory where a laboratory's gateway keeps its counts."
+)
+@click.option("--trust", default=None, help="Public key of the instance that signs the file, or a file that holds it.")
+def gateway(workers: int, snapshot: str | None, spool: str | None, trust: str | None) -> None:
     """The gateway alone (data plane)."""
     from proue.gateway.main import main as serve
 
+    for name, value in (("PROUE_SNAPSHOT", snapshot), ("PROUE_SPOOL", spool), ("PROUE_TRUST", trust)):
+        if value is not None:
+            os.environ[name] = value  # workers read it there too
     serve(workers=workers)
+
+
+@cli.group()
+def snapshot() -> None:
+    """What gateways without a database are given."""
+
+
+@snapshot.command("export")
+@click.option("--institution", "uai", required=True, help="UAI code of the laboratory's institution.")
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--days", default=30, type=click.IntRange(1, 90), help="How long the file is valid.")
+@click.option(
+    "--endpoint", "endpoints", multiple=True, help="Code of the laboratory's engine; else all those it may use."
+)
+@click.option("--use", "uses", multiple=True, help="Code of a restricted use; else all of them.")
+def snapshot_export(uai: str, target: Path, days: int, endpoints: tuple[str, ...], uses: tuple[str, ...]) -> None:
+    """Write the signed file of a laboratory's gateway: its institution's restricted uses, and nothing of others."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.laboratory import export_snapshot
+
+        click.echo(export_snapshot(uai, target, days=days, endpoints=endpoints, uses=uses))
+
+
+@cli.group()
+def usage() -> None:
+    """Counts of a laboratory's gateway: what leaves it, and what comes in."""
+
+
+@usage.command("export")
+@click.option("--spool", required=True, type=click.Path(path_type=Path), help="The gateway's directory.")
+@click.option("--to", "target", default=None, type=click.Path(path_type=Path), help="File to write (JSON Lines).")
+@click.option("--show", is_flag=True, help="Say what it holds; without --to, what it would hold, and nothing moves.")
+def usage_export(spool: Path, target: Path | None, show: bool) -> None:
+    """Write the counts that wait, signed: no prompt, no answer, no person. No database."""
+    from proue.config.laboratory import export_usage
+
+    click.echo(export_usage(spool, target, show=show))
+
+
+@usage.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+def usage_show(file: Path) -> None:
+    """Check a file of counts and say what it holds. No database."""
+    from proue.config.laboratory import show_usage
+
+    click.echo(show_usage(file))
+
+
+@usage.command("key")
+@click.option("--spool", required=True, type=click.Path(path_type=Path), help="The gateway's directory.")
+def usage_key(spool: Path) -> None:
+    """The laboratory's public key: give it, by another way than the file, to whoever imports its counts."""
+    from proue.gateway.outbox import public_key
+
+    click.echo(public_key(spool))
+
+
+@usage.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--trust", default=None, help="The laboratory's public key, the first time.")
+def usage_import(file: Path, trust: str | None) -> None:
+    """Count what a laboratory exported; twice the same file counts once."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.laboratory import import_usage
+
+        click.echo(import_usage(file, trust=trust))
 
 
 @cli.command()

@@ -386,6 +386,7 @@ SHAPES: Mapping[str, Shape] = {
             "models": _texts,
             "ceiling": _data_class,
             "assistant": _boolean,
+            "persons": _texts,
         },
         ("code",),
     ),

@@ -15,6 +15,7 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "endpoint.declared": [routes_are_stale],
     "model.declared": [routes_are_stale],
     "use.declared": [grants_are_stale, routes_are_stale],
+    "use.persons_named": [grants_are_stale],
     "key.created": [grants_are_stale],
     "key.revoked": [grants_are_stale],
     "commitment.entered": [routes_are_stale],

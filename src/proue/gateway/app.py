@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, portal, shield, transcription
+from proue.gateway import auth, counting, errors, portal, restricted, shield, transcription
 from proue.gateway import body as bodies
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
@@ -109,6 +109,8 @@ class App:
             request.answer(await self._own[raw](request, scope))
         elif is_ours(raw):
             await self._list(request, raw)
+        elif not self._settings.portal_socket:
+            request.refuse(GatewayError("path.unknown"))
         else:
             self._means.metrics.portal += 1
             started = time.monotonic()
@@ -166,6 +168,7 @@ class App:
         asked = way.exchange.of(bodies.read(data, operation))
         wanted = request.headers.get(b"x-proue-data-class")
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        restricted.check(admitted, asked)
         veil = shield.raised(grant, asked, limit=limits.shield_bytes)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
@@ -203,8 +206,11 @@ class App:
         snapshot = self._source.current
         if snapshot.empty:
             raise GatewayError("gateway.not_ready")
-        credential = auth.credential(request.headers)
         now = time.time()
+        if shut := self._source.shut(now):
+            raise GatewayError(shut)
+        request.notice = self._source.notice(now)
+        credential = auth.credential(request.headers)
         return snapshot, auth.grant_for(snapshot, credential, session_key=self._session_key, now=now)
 
     # --- lists
@@ -243,7 +249,12 @@ class App:
     async def _readyz(self, request: Request, scope: Scope) -> Answer:
         if self._source.current.empty:
             return errors.answer(GatewayError("gateway.not_ready"), english=request.english)
-        known = {"versions": self._source.versions} if self._is_local(scope) else {}  # parts name institutions
+        now = time.time()
+        if shut := self._source.shut(now):
+            return errors.answer(GatewayError(shut), english=request.english)
+        known: dict[str, Any] = {}
+        if self._is_local(scope):  # parts name institutions
+            known = {"versions": self._source.versions, **self._source.status(now)}
         return _json({"status": "ready", "database": self._source.connected, **known})
 
     async def _metrics(self, request: Request, scope: Scope) -> Answer:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -54,6 +55,18 @@ class Source:
         self.current = Snapshot()
         self.loaded = asyncio.Event()
         self.connected = False
+
+    def shut(self, now: float) -> str:
+        """Why nothing is served, the code of an error: what was published lately holds until something newer comes."""
+        return ""
+
+    def notice(self, now: float) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that every answer carries."""
+        return ()
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What /readyz adds."""
+        return {}
 
     @property
     def versions(self) -> dict[str, int]:

@@ -118,7 +118,8 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         endpoint=offer.endpoint,
         base_url=offer.base_url,
         served_as=offer.served_as,
-        clearance=offer.clearance,
+        # Our own engine quotes the commons, and keeps what it was asked in no laboratory: never a restricted question.
+        clearance=min(offer.clearance, DataClass.SENSITIVE) if offer.internal else offer.clearance,
         operations=offer.operations,
         country=offer.country,
         operator=offer.provider_name,

@@ -28,7 +28,7 @@ Sign = Callable[[bytes], tuple[bytes, str]]
 
 
 class BadFile(Exception):
-    """`code`: unreadable, unsigned, altered, version, key (of another instance). Whoever tells adds the sentence."""
+    """`code`: unreadable, unsigned, altered, version, key (of another instance), too_large."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
