@@ -176,6 +176,7 @@ class _Work:
             uai=given["uai"],
             name=given["name"],
             is_member=given.get("member", True if before is None else None),
+            student_numbers=given.get("student_numbers"),
             at=self.at,
         )
         self._compare("institution", row.uai, before, row, moved)
@@ -452,6 +453,10 @@ def _brief(value: Any) -> str:
 
 ANSWERS: Mapping[str, tuple[str, str]] = {
     "institution.bad_uai": ("uai", "« {uai} » n’est pas un code UAI : sept chiffres et une lettre."),
+    "institution.bad_student_number": (
+        "student_numbers",
+        "« {shape} » n’est pas la forme d’un numéro d’étudiant (# un chiffre, @ une lettre), ou il y en a plus de {most}.",
+    ),
     "supply.bad_code": (
         "code",
         "« {value} » n’est pas un code : lettres minuscules, chiffres, tirets et points, 64 caractères au plus.",

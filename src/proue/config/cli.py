@@ -5,10 +5,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from proue.config import environment as env
+
+if TYPE_CHECKING:
+    from proue.kernel.personal import Shape
 
 EXAMPLE = "docs/how-to/apply.md"
 
@@ -274,19 +278,28 @@ def shield() -> None:
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="A list of {kind, start, end}.")
 @click.option("--check", is_flag=True, help="Exit with 1 when something was found.")
-def shield_scan(file: str, as_json: bool, check: bool) -> None:
+@click.option(
+    "--institution", "uai", default=None, help="UAI code whose student numbers count too (needs the database)."
+)
+def shield_scan(file: str, as_json: bool, check: bool, uai: str | None) -> None:
     """Where FILE (UTF-8 text or JSON lines, - for standard input) holds personal data: kind, start, end.
 
     Exits with 0 once the file was read, whatever was found (with --check: 1 when something was), and with 2 when it
     could not be read. The values are never written.
     """
-    from proue.config.shield import Unread, opened, scan
+    from proue.config.shield import Unread, opened, scan, shapes_of
 
+    students: list[Shape] = []
+    if uai is not None:
+        from proue.config.connect import database
+
+        with database():
+            students = shapes_of(uai)
     count = 0
     try:
         with opened(file) as data:
             source = io.TextIOWrapper(data, encoding="utf-8", newline="")
-            for count, one in enumerate(scan(source, name=file), 1):
+            for count, one in enumerate(scan(source, name=file, students=students), 1):
                 if as_json:
                     line = json.dumps({"kind": one.kind, "start": one.start, "end": one.end})
                     click.echo(f"{'[' if count == 1 else ','}{line}")

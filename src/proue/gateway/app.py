@@ -169,7 +169,8 @@ class App:
         wanted = request.headers.get(b"x-proue-data-class")
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
         restricted.check(admitted, asked)
-        veil = shield.raised(grant, asked, limit=limits.shield_bytes)
+        students = snapshot.students.get(grant.institution, ())
+        veil = shield.raised(grant, asked, limit=limits.shield_bytes, students=students)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
                 await asyncio.to_thread(veil.look)

@@ -300,7 +300,9 @@ def _grants_of(
         visitors = use.assistant and use.data_class == DataClass.PUBLIC
         return {PUBLIC} if visitors else {PUBLIC} | private
 
-    return rules.grants(institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of)
+    return rules.grants(
+        institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of, student_numbers=institution.student_numbers
+    )
 
 
 def _says(part: SnapshotPart | None, *, demo: bool) -> bool:

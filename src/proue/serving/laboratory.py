@@ -54,7 +54,13 @@ def parts_for(
     policy = parts.get(POLICY)
     assert isinstance(policy, PolicyPart)
     made: dict[str, Part] = {POLICY: policy, ROUTES: RoutesPart(models=models)}
-    return made | grants_parts(institution, keys, {}), tuple(sorted(sealed))
+    shapes = [
+        one
+        for part in parts.values()
+        if isinstance(part, GrantsPart) and part.institution == institution
+        for one in part.student_numbers
+    ]
+    return made | grants_parts(institution, keys, {}, student_numbers=shapes), tuple(sorted(sealed))
 
 
 def _known(names: Collection[str], known: Collection[str]) -> None:

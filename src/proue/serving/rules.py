@@ -137,6 +137,8 @@ def grants(
     uses: Iterable[UseLike],
     keys_of: Callable[[UseLike], Iterable[tuple[KeyLike, str | None]]],
     scopes_of: Callable[[UseLike], Iterable[UUID]],
+    *,
+    student_numbers: Sequence[str] = (),
 ) -> dict[str, GrantsPart]:
     """One institution's parts by name: its keys by digest, and the uses that its people's sessions may name.
 
@@ -161,7 +163,7 @@ def grants(
                 expires_at=key.expires_at.timestamp() if key.expires_at else None,
                 person=person,
             )
-    return grants_parts(institution, by_digest, by_use)
+    return grants_parts(institution, by_digest, by_use, student_numbers=student_numbers)
 
 
 def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operations: tuple[str, ...]) -> Grant:

@@ -360,10 +360,13 @@ def create_key(
     operations: Sequence[str] = rules.ALL_OPERATIONS,
     person: "Person | None" = None,
 ) -> CreatedKey:
-    """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says."""
+    """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says; a key of a
+    restricted use is one of its persons', the actor's when nobody is named. Raises PersonNotNamed."""
     holder = _holder(actor, use, person)
-    if use.class_of_data is DataClass.RESTRICTED and not is_named(use, holder):
-        raise rules.PersonNotNamed(use=use.code)
+    if use.class_of_data is DataClass.RESTRICTED:
+        holder = holder or actor.person_id  # it is nobody's program
+        if not is_named(use, holder):
+            raise rules.PersonNotNamed(use=use.code)
     rules.check_expiry(expires_at, at)
     plain = rules.new_secret() if secret is None else rules.check_secret(secret)
     with transaction.atomic(using=database()):

@@ -365,6 +365,10 @@ def is_named(use: Use, person_id: UUID | None) -> bool:
     return person_id is not None and UsePerson.objects.filter(use=use, person_id=person_id).exists()
 
 
+def uses_naming(person_id: UUID | None) -> set[UUID]:
+    return set(UsePerson.objects.filter(person_id=person_id).values_list("use_id", flat=True)) if person_id else set()
+
+
 def persons_of(uses: Iterable[Use]) -> dict[UUID, list[str]]:
     """Use → the names of those whom it names, for whoever looks after it."""
     rows = UsePerson.objects.filter(use__in=list(uses)).order_by("person__name", "person__email")
