@@ -455,7 +455,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "institution.bad_uai": ("uai", "« {uai} » n’est pas un code UAI : sept chiffres et une lettre."),
     "institution.bad_student_number": (
         "student_numbers",
-        "« {shape} » n’est pas la forme d’un numéro d’étudiant (# un chiffre, @ une lettre), ou il y en a plus de {most}.",
+        "« {shape} » n’est pas la forme d’un numéro d’étudiant (# chiffre, @ lettre), ou il y en a plus de {most}.",
     ),
     "supply.bad_code": (
         "code",
