@@ -16,11 +16,11 @@ from django.urls import reverse
 from proue.assurance.models import Dispute, Finding, Indicator, Statement
 from proue.assurance.signing import signed_bytes
 from proue.kernel.canonical import digest
-from proue.ledger.rules import signed_by
 from proue.portal.proofs.plain import plain, resolve
 from proue.portal.proofs.statement_html import statement_html
 from proue.portal.proofs.words import counted, said_figure, share
 from proue.store.access import system
+from proue.wire.signed import signed_by
 from tests.pages.test_places import text_of
 
 

@@ -662,7 +662,7 @@ def test_a_confirmed_statement_is_signed_with_the_head_of_the_ledger(world):
     from proue.assurance.queries.statements import ledger_heads
     from proue.assurance.signing import ledger_head, public_key, signed_bytes
     from proue.ledger import actions as ledger
-    from proue.ledger.rules import signed_by
+    from proue.wire.signed import signed_by
 
     with system("sealing"):
         ledger.seal(at=FINAL)

@@ -530,6 +530,9 @@ def test_no_sequence_of_declarations_sends_a_class_above_a_clearance(world, now,
     declared = {"rives-petit": DataClass.PERSONAL}
     secrets = [world.key.secret]
     with system("demo"):
+        person = Person.objects.filter(email="p@test.example").first() or institutions.add_person(
+            actor=Job(), email="p@test.example", name="p", password=None, at=now
+        )
         for verb, name, value in steps:
             if verb == "endpoint" or (verb == "model" and name not in declared):
                 clearance = value if verb == "endpoint" else DataClass.PUBLIC
@@ -538,8 +541,9 @@ def test_no_sequence_of_declarations_sends_a_class_above_a_clearance(world, now,
             if verb == "model":
                 world.declare_model(value, endpoint=world.declare_endpoint(name, clearance=declared[name]))
             if verb == "use":
-                use = world.declare_use(name, data_class=value)
-                secrets.append(supply.create_key(actor=Job(), use=use, name="k", at=now).secret)
+                named = [person] if value is DataClass.RESTRICTED else []
+                use = world.declare_use(name, data_class=value, persons=named)
+                secrets.append(supply.create_key(actor=Job(), use=use, name="k", person=person, at=now).secret)
     publish(now)
     seen = snapshot()
     for targets in seen.routes.values():

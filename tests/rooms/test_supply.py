@@ -367,7 +367,8 @@ def test_last_use_only_moves_forward(world):
 def test_a_use_never_has_a_ceiling_below_its_class(world, data_class, ceiling):
     with system("demo"):
         if ceiling >= data_class:
-            row, _ = world.declare_use(code="pair", data_class=data_class, ceiling=ceiling)
+            persons = [world.teacher] if data_class is DataClass.RESTRICTED else []
+            row, _ = world.declare_use(code="pair", data_class=data_class, ceiling=ceiling, persons=persons)
             assert row.data_class <= row.ceiling
         else:
             with pytest.raises(rules.CeilingBelowClass):

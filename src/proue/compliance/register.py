@@ -46,6 +46,10 @@ MEASURES = (
     "tiennent ; documents et usages des établissements sont cloisonnés par la base de données ; les clés ne sont "
     "gardées que par leur empreinte."
 )
+RESTRICTED = (
+    "Régime restrictif : clés réservées aux {count} personnes que l’usage nomme, aucun outil, aucun assistant ; de la "
+    "passerelle d’un laboratoire ne sortent que des compteurs, sans personne ni contenu."
+)
 KEPT_HERE = (
     "Proue ne conserve ni les questions ni les réponses de l’assistant. Les compteurs d’usage sont gardés sans durée "
     "fixée : à compléter."
@@ -94,6 +98,7 @@ class Treatment:
     data_class: DataClass
     shield: Shield
     recipients: Sequence[Recipient]
+    persons: int = 0  # whom a restricted use names
 
     @property
     def transfers(self) -> list[str]:
@@ -137,19 +142,21 @@ class Register:
 
 def register(institution: InstitutionLike, uses: Iterable[Any], at: datetime) -> Register:
     """Inside the institution's scope. `uses` are its own (supply.models.Use)."""
+    rows = list(uses)
+    named = supply.persons_of(rows)
     routes = serving.routes()
     retention = _retention({target.endpoint for some in routes.values() for target in some}, at)
     return Register(
         uai=institution.uai,
         institution=institution.name,
         officers=sorted(one.person.name for one in roles_of(institution.pk, at) if one.role == Role.DPO),
-        treatments=[_treatment(use, routes, retention, at) for use in uses],
+        treatments=[_treatment(use, routes, retention, at, len(named.get(use.pk, ()))) for use in rows],
         at=at,
     )
 
 
 def _treatment(
-    use: Any, routes: Mapping[str, Sequence[Target]], retention: Mapping[str, float], at: datetime
+    use: Any, routes: Mapping[str, Sequence[Target]], retention: Mapping[str, float], at: datetime, persons: int
 ) -> Treatment:
     ways = {
         target.endpoint: target
@@ -162,7 +169,7 @@ def _treatment(
         Recipient(one.operator, one.endpoint, one.country, one.hq_country, retention.get(one.endpoint))
         for _, one in sorted(ways.items())
     ]
-    return Treatment(use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients)
+    return Treatment(use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients, persons)
 
 
 def _retention(endpoints: Iterable[str], at: datetime) -> dict[str, float]:
@@ -210,7 +217,7 @@ def _section(one: Treatment, countries: Mapping[str, str]) -> Section:
         ("Personnes concernées", f"{TO_COMPLETE} ; les personnes qui posent les questions en font partie"),
         ("Données", f"{DATA[one.data_class]} ; {COUNTED}"),
         ("Durées de conservation", KEPT_HERE),
-        ("Mesures de sécurité", f"{MEASURES} Pour cet usage : {SHIELDS[one.shield]}."),
+        ("Mesures de sécurité", f"{MEASURES} Pour cet usage : {SHIELDS[one.shield]}.{_restricted(one)}"),
         ("Transferts hors de l’EEE", transfers_words(one, countries)),
     ]
     blocks: list[Paragraph | Table] = [Table("Ce que dit l’article 30", ("Rubrique", "Contenu"), rows, (28, 72))]
@@ -229,6 +236,12 @@ def _section(one: Treatment, countries: Mapping[str, str]) -> Section:
     else:
         blocks.append(Paragraph("Aucun destinataire : aucune machine ne peut recevoir ces données à cette date."))
     return Section(one.purpose, blocks=(Paragraph(f"Usage {one.code}."), *blocks))
+
+
+def _restricted(one: Treatment) -> str:
+    if one.data_class is not DataClass.RESTRICTED:
+        return ""
+    return f" {RESTRICTED.format(count=one.persons)}"
 
 
 def transfers_words(one: Treatment, countries: Mapping[str, str]) -> str:

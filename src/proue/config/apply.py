@@ -33,7 +33,7 @@ from proue.supply import queries, rules
 from proue.wire.token import key_digest
 
 if TYPE_CHECKING:
-    from proue.institutions.models import Institution
+    from proue.institutions.models import Institution, Person
 
 __all__ = ["BadDeclaration", "Report", "apply"]
 
@@ -176,6 +176,7 @@ class _Work:
             uai=given["uai"],
             name=given["name"],
             is_member=given.get("member", True if before is None else None),
+            student_numbers=given.get("student_numbers"),
             at=self.at,
         )
         self._compare("institution", row.uai, before, row, moved)
@@ -261,6 +262,7 @@ class _Work:
             models=given.get("models", ["*"]),
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),
+            persons=[self._person(one, "persons") for one in given.get("persons", [])],
             at=self.at,
         )
         self._compare("use", row.code, before, row, moved)
@@ -279,9 +281,7 @@ class _Work:
                 raise _Wrong("secret_env", "Cette clé a été révoquée : une clé révoquée ne revient pas.")
             self._note(SAME, "key", name)
             return
-        person = person_by_email(given["person"]) if "person" in given else None
-        if "person" in given and person is None:
-            raise _Wrong("person", f"Aucun compte ne porte l’adresse « {given['person']} ».")
+        person = self._person(given["person"], "person") if "person" in given else None
         older = queries.keys_named(given["name"], use)
         supply.create_key(
             actor=self.actor,
@@ -377,6 +377,13 @@ class _Work:
             raise _Wrong("person", f"Aucun compte ne porte l’adresse « {given} ».")
         return person.pk, None, person.scope_id
 
+    @staticmethod
+    def _person(email: str, key: str) -> "Person":
+        person = person_by_email(email)
+        if person is None:
+            raise _Wrong(key, f"Aucun compte ne porte l’adresse « {email} ».")
+        return person
+
     def _institution_of(self, entry: Entry) -> "Institution":
         try:
             return institution_for(entry.values["institution"])
@@ -447,6 +454,10 @@ def _brief(value: Any) -> str:
 
 ANSWERS: Mapping[str, tuple[str, str]] = {
     "institution.bad_uai": ("uai", "« {uai} » n’est pas un code UAI : sept chiffres et une lettre."),
+    "institution.bad_student_number": (
+        "student_numbers",
+        "« {shape} » n’est pas la forme d’un numéro d’étudiant (# chiffre, @ lettre), ou il y en a plus de {most}.",
+    ),
     "supply.bad_code": (
         "code",
         "« {value} » n’est pas un code : lettres minuscules, chiffres, tirets et points, 64 caractères au plus.",
@@ -466,6 +477,16 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",
     ),
     "use.ceiling_below_class": ("ceiling", "Le plafond « {ceiling} » est sous la classe « {data_class} »."),
+    "use.persons_missing": (
+        "data_class",
+        "Un usage à régime restrictif nomme ses personnes : ajoutez « persons », avec l’adresse de leur compte.",
+    ),
+    "use.persons_for_nothing": ("persons", "Seul un usage à régime restrictif nomme ses personnes."),
+    "use.no_assistant": ("assistant", "Un usage à régime restrictif n’a pas d’assistant : rien n’en est gardé ici."),
+    "key.person_not_named": (
+        "person",
+        "Une clé de l’usage « {use} » est à une personne qu’il nomme : ajoutez « person », une de ses « persons ».",
+    ),
     "use.moves_institution": (
         "code",
         "L’usage « {use} » appartient à un autre établissement : choisissez un autre code.",

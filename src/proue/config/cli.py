@@ -5,11 +5,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from proue.config import environment as env
+
+if TYPE_CHECKING:
+    from proue.kernel.personal import Shape
 
 EXAMPLE = "docs/how-to/apply.md"
 
@@ -73,10 +76,18 @@ def up(host: str, port: int, data_dir: Path | None, no_demo: bool) -> None:
 
 @cli.command()
 @click.option("--workers", default=1, type=click.IntRange(1, 64))
-def gateway(workers: int) -> None:
+@click.option("--snapshot", default=None, type=click.Path(), help="A laboratory's signed file: no database, no portal.")
+@click.option(
+    "--spool", default=None, type=click.Path(), help="Directory where a laboratory's gateway keeps its counts."
+)
+@click.option("--trust", default=None, help="Public key of the instance that signs the file, or a file that holds it.")
+def gateway(workers: int, snapshot: str | None, spool: str | None, trust: str | None) -> None:
     """The gateway alone (data plane)."""
     from proue.gateway.main import main as serve
 
+    for name, value in (("PROUE_SNAPSHOT", snapshot), ("PROUE_SPOOL", spool), ("PROUE_TRUST", trust)):
+        if value is not None:
+            os.environ[name] = value  # workers read it there too
     serve(workers=workers)
 
 
@@ -125,6 +136,76 @@ def node_gateway_key() -> None:
     from proue.wire import identity
 
     click.echo(identity.public_of(identity.of_gateway(env.secret_key(env.data_dir()))))
+
+
+@cli.group()
+def snapshot() -> None:
+    """What gateways without a database are given."""
+
+
+@snapshot.command("export")
+@click.option("--institution", "uai", required=True, help="UAI code of the laboratory's institution.")
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--days", default=30, type=click.IntRange(1, 90), help="How long the file is valid.")
+@click.option(
+    "--endpoint", "endpoints", multiple=True, help="Code of the laboratory's engine; else all those it may use."
+)
+@click.option("--use", "uses", multiple=True, help="Code of a restricted use; else all of them.")
+def snapshot_export(uai: str, target: Path, days: int, endpoints: tuple[str, ...], uses: tuple[str, ...]) -> None:
+    """Write the signed file of a laboratory's gateway: its institution's restricted uses, and nothing of others."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.laboratory import export_snapshot
+
+        click.echo(export_snapshot(uai, target, days=days, endpoints=endpoints, uses=uses))
+
+
+@cli.group()
+def usage() -> None:
+    """Counts of a laboratory's gateway: what leaves it, and what comes in."""
+
+
+@usage.command("export")
+@click.option("--spool", required=True, type=click.Path(path_type=Path), help="The gateway's directory.")
+@click.option("--to", "target", default=None, type=click.Path(path_type=Path), help="File to write (JSON Lines).")
+@click.option("--show", is_flag=True, help="Say what it holds; without --to, what it would hold, and nothing moves.")
+def usage_export(spool: Path, target: Path | None, show: bool) -> None:
+    """Write the counts that wait, signed: no prompt, no answer, no person. No database."""
+    from proue.config.laboratory import export_usage
+
+    click.echo(export_usage(spool, target, show=show))
+
+
+@usage.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+def usage_show(file: Path) -> None:
+    """Check a file of counts and say what it holds. No database."""
+    from proue.config.laboratory import show_usage
+
+    click.echo(show_usage(file))
+
+
+@usage.command("key")
+@click.option("--spool", required=True, type=click.Path(path_type=Path), help="The gateway's directory.")
+def usage_key(spool: Path) -> None:
+    """The laboratory's public key: give it, by another way than the file, to whoever imports its counts."""
+    from proue.gateway.outbox import public_key
+
+    click.echo(public_key(spool))
+
+
+@usage.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--trust", default=None, help="The laboratory's public key, the first time.")
+def usage_import(file: Path, trust: str | None) -> None:
+    """Count what a laboratory exported; twice the same file counts once."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.laboratory import import_usage
+
+        click.echo(import_usage(file, trust=trust))
 
 
 @cli.command()
@@ -244,19 +325,28 @@ def shield() -> None:
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="A list of {kind, start, end}.")
 @click.option("--check", is_flag=True, help="Exit with 1 when something was found.")
-def shield_scan(file: str, as_json: bool, check: bool) -> None:
+@click.option(
+    "--institution", "uai", default=None, help="UAI code whose student numbers count too (needs the database)."
+)
+def shield_scan(file: str, as_json: bool, check: bool, uai: str | None) -> None:
     """Where FILE (UTF-8 text or JSON lines, - for standard input) holds personal data: kind, start, end.
 
     Exits with 0 once the file was read, whatever was found (with --check: 1 when something was), and with 2 when it
     could not be read. The values are never written.
     """
-    from proue.config.shield import Unread, opened, scan
+    from proue.config.shield import Unread, opened, scan, shapes_of
 
+    students: list[Shape] = []
+    if uai is not None:
+        from proue.config.connect import database
+
+        with database():
+            students = shapes_of(uai)
     count = 0
     try:
         with opened(file) as data:
             source = io.TextIOWrapper(data, encoding="utf-8", newline="")
-            for count, one in enumerate(scan(source, name=file), 1):
+            for count, one in enumerate(scan(source, name=file, students=students), 1):
                 if as_json:
                     line = json.dumps({"kind": one.kind, "start": one.start, "end": one.end})
                     click.echo(f"{'[' if count == 1 else ','}{line}")

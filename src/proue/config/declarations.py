@@ -341,7 +341,9 @@ def _nested(node: yaml.Node) -> yaml.Node:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "institutions": Shape({"uai": _text, "name": _short(200)}, {"member": _boolean}, ("uai",)),
+    "institutions": Shape(
+        {"uai": _text, "name": _short(200)}, {"member": _boolean, "student_numbers": _texts}, ("uai",)
+    ),
     "providers": Shape(
         {"code": _text, "name": _short(200), "hq_country": _text},
         dict.fromkeys(sorted(PROVIDER_ATTRIBUTES), _plain),
@@ -387,6 +389,7 @@ SHAPES: Mapping[str, Shape] = {
             "models": _texts,
             "ceiling": _data_class,
             "assistant": _boolean,
+            "persons": _texts,
         },
         ("code",),
     ),

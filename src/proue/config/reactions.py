@@ -8,6 +8,7 @@ from proue.serving.actions import grants_are_stale, routes_are_stale
 
 REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "institution.added": [routes_are_stale],
+    "institution.student_numbers_declared": [grants_are_stale],
     "alliance.joined": [grants_are_stale],
     "alliance.left": [grants_are_stale],
     "provider.declared": [routes_are_stale],
@@ -15,6 +16,7 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "endpoint.declared": [routes_are_stale],
     "model.declared": [routes_are_stale],
     "use.declared": [grants_are_stale, routes_are_stale],
+    "use.persons_named": [grants_are_stale],
     "key.created": [grants_are_stale],
     "key.revoked": [grants_are_stale],
     "commitment.entered": [routes_are_stale],

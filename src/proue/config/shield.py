@@ -3,14 +3,14 @@
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import click
 
-from proue.kernel.personal import OVERLAP, Found, find
+from proue.kernel.personal import OVERLAP, Found, Shape, find, student_shape
 
 PIECE = 1024 * 1024  # characters read at once
 JSON_NAMES = (".json", ".jsonl", ".ndjson")
@@ -27,7 +27,20 @@ def opened(name: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb")
 
 
-def scan(source: TextIO, *, name: str = "", piece: int = PIECE) -> Iterator[Found]:
+def shapes_of(uai: str) -> list[Shape]:
+    """How an institution writes its student numbers, as it declared them. Raises Unread."""
+    from proue.institutions.access import institution_for
+    from proue.kernel.refusal import NotFound
+    from proue.store.access import system
+
+    with system("apply"):
+        try:
+            return [student_shape(one) for one in institution_for(uai).student_numbers]
+        except NotFound:
+            raise Unread(f"Aucun établissement ne porte le code {uai}.") from None
+
+
+def scan(source: TextIO, *, name: str = "", piece: int = PIECE, students: Sequence[Shape] = ()) -> Iterator[Found]:
     """Places count characters from the start of the file. Memory is bounded whatever its size: a piece and its overlap.
 
     Raises UnicodeDecodeError, after what was found before it.
@@ -40,7 +53,7 @@ def scan(source: TextIO, *, name: str = "", piece: int = PIECE) -> Iterator[Foun
         if not origin and text.lstrip()[:1] in {"{", "["}:
             escaped = True
         cut = max(len(text) - OVERLAP, 0) if read else len(text)
-        for one in _json(text) if escaped else find(text):
+        for one in _json(text, students) if escaped else find(text, students=students):
             if one.start >= cut:
                 break  # its end may be in the next piece
             if origin + one.start >= settled:
@@ -53,10 +66,10 @@ def scan(source: TextIO, *, name: str = "", piece: int = PIECE) -> Iterator[Foun
         kept, origin = text[low:], origin + low
 
 
-def _json(text: str) -> Iterator[Found]:
+def _json(text: str, students: Sequence[Shape]) -> Iterator[Found]:
     """`\\n06…` and `\\u00a0` read as what they mean, places as they are in the file."""
     if "\\" not in text:
-        yield from find(text)
+        yield from find(text, students=students)
         return
     parts: list[str] = []
     plain, raw = [0], [0]  # from this place of the plain text on, the file's is so much further
@@ -70,7 +83,7 @@ def _json(text: str) -> Iterator[Found]:
         plain.append(size)
         raw.append(end)
     parts.append(text[end:])
-    for one in find("".join(parts)):
+    for one in find("".join(parts), students=students):
         yield Found(one.kind, _place(plain, raw, one.start), _place(plain, raw, one.end))
 
 

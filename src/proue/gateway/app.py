@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, handshake, portal, shield, transcription
+from proue.gateway import auth, counting, errors, handshake, portal, restricted, shield, transcription
 from proue.gateway import body as bodies
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
@@ -114,10 +114,12 @@ class App:
             await self._engine(request, way, usage_id)
         elif raw in self._own:
             request.answer(await self._own[raw](request, scope))
-        elif KEPT.fullmatch(raw):
+        elif KEPT.fullmatch(raw) and self._settings.portal_socket:
             await self._relay_kept(request, scope)
         elif is_ours(raw):
             await self._list(request, raw)
+        elif not self._settings.portal_socket:
+            request.refuse(GatewayError("path.unknown"))
         elif raw == handshake.PATH:
             started = time.monotonic()
             self._line(request, await self._nodes.admit(request, scope), started, path=raw)
@@ -178,7 +180,9 @@ class App:
         asked = way.exchange.of(bodies.read(data, operation))
         wanted = request.headers.get(b"x-proue-data-class")
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
-        veil = shield.raised(grant, asked, limit=limits.shield_bytes)
+        restricted.check(admitted, asked)
+        students = snapshot.students.get(grant.institution, ())
+        veil = shield.raised(grant, asked, limit=limits.shield_bytes, students=students)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
                 await asyncio.to_thread(veil.look)
@@ -215,8 +219,11 @@ class App:
         snapshot = self._source.current
         if snapshot.empty:
             raise GatewayError("gateway.not_ready")
-        credential = auth.credential(request.headers)
         now = time.time()
+        if shut := self._source.shut(now):
+            raise GatewayError(shut)
+        request.notice = self._source.notice(now)
+        credential = auth.credential(request.headers)
         return snapshot, auth.grant_for(snapshot, credential, keys=self._token_keys, now=now)
 
     # --- files and batches
@@ -282,7 +289,12 @@ class App:
     async def _readyz(self, request: Request, scope: Scope) -> Answer:
         if self._source.current.empty:
             return errors.answer(GatewayError("gateway.not_ready"), english=request.english)
-        known = {"versions": self._source.versions} if self._is_local(scope) else {}  # parts name institutions
+        now = time.time()
+        if shut := self._source.shut(now):
+            return errors.answer(GatewayError(shut), english=request.english)
+        known: dict[str, Any] = {}
+        if self._is_local(scope):  # parts name institutions
+            known = {"versions": self._source.versions, **self._source.status(now)}
         return _json({"status": "ready", "database": self._source.connected, **known})
 
     async def _metrics(self, request: Request, scope: Scope) -> Answer:

@@ -141,6 +141,18 @@ SENTENCES: dict[str, Sentence] = {
         "This demonstration world has public passwords: it answers on its own machine only.",
         definitive=True,
     ),
+    "use.no_tools": Sentence(
+        403,
+        "Des données à régime restrictif ne vont à aucun outil, et rien n’a été transmis : retirez « {field} » de la "
+        "requête.",
+        "Restricted data goes to no tool, and nothing was sent: take “{field}” out of the request.",
+    ),
+    "snapshot.expired": Sentence(
+        503,
+        "Le fichier de ce laboratoire n’est plus valable : demandez-en un autre à la personne qui exploite Proue dans "
+        "votre établissement.",
+        "This laboratory’s file is no longer valid: ask whoever operates Proue in your institution for another one.",
+    ),
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
     ),

@@ -18,8 +18,10 @@ from proue.gateway import logs, server
 from proue.gateway.app import App
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
+from proue.gateway.laboratory import FileSource, Refused, starting_state
 from proue.gateway.metrics import Metrics
 from proue.gateway.nodes import Nodes
+from proue.gateway.outbox import Identity, Keeper, Outbox
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
 from proue.gateway.settings import BadSetting, Settings, settings_from_env
@@ -71,15 +73,16 @@ def _why(settings: Settings, error: OSError) -> str:
 async def _serve(settings: Settings, output: logs.Output) -> int:
     limits = settings.limits
     settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    laboratory = await _laboratory(settings)
     socket = server.listen(settings.host, settings.port, share=settings.workers > 1)
     spool = Spool.claim(settings.spool_dir)
     journal = Journal(spool, limit=limits.spool_bytes)
-    source = Source(
+    source = laboratory or Source(
         database_url=settings.database_url,
         secret_key=settings.secret_key,
         copy=settings.spool_dir / "snapshot.bin",
     )
-    shipper = Shipper(journal, spool, settings.database_url) if settings.database_url else None
+    shipper = _shipper(settings, journal, spool)
     metrics = Metrics()
     nodes = Nodes(settings, source=source, metrics=metrics)
     source.nodes = nodes.answering
@@ -91,6 +94,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         age = time.time() - source.current.published_at if source.current.published_at else -1.0
         return {
             "snapshot_age_seconds": age,
+            **({"snapshot_seconds_left": laboratory.left(time.time())} if laboratory else {}),
             "database_up": float(source.connected),
             "spool_bytes": float(journal.spool_bytes),
             "journal_in_flight": float(journal.in_flight),
@@ -103,7 +107,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
 
     means = Means(
         upstreams=upstreams,
-        routes=Routes(settings.secret_key),
+        routes=Routes(settings.secret_key, laboratory.secrets if laboratory else {}),
         journal=journal,
         metrics=metrics,
         limits=limits,
@@ -139,6 +143,28 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         journal.end()
         spool.release()
     return 0
+
+
+async def _laboratory(settings: Settings) -> FileSource | None:
+    """With its file taken, or no start. Raises BadSetting."""
+    if settings.snapshot_file is None:
+        return None
+    state = starting_state(settings.spool_dir, settings.trust)
+    source = FileSource(settings.snapshot_file, settings.spool_dir, state)
+    try:
+        await source.look()
+    except Refused as refused:
+        raise BadSetting(str(refused)) from None
+    return source
+
+
+def _shipper(settings: Settings, journal: Journal, spool: Spool) -> Shipper | None:
+    if settings.snapshot_file is not None:
+        outbox = Outbox(
+            settings.spool_dir, Identity.of(settings.spool_dir, make=True), limit=settings.limits.outbox_bytes
+        )
+        return Keeper(journal, spool, outbox)
+    return Shipper(journal, spool, settings.database_url) if settings.database_url else None
 
 
 # --- several workers on one port

@@ -418,6 +418,7 @@ class Exchange:
             ]
         return [
             *headers,
+            *self._request.notice,
             (b"x-request-id", self._request.id.encode()),
             (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
             (ROUTE_REASON, self._admitted.reason.encode("ascii", "replace")),

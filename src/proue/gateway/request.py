@@ -58,7 +58,10 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
 
 
 class Request:
-    __slots__ = ("_ending", "_held", "_memory", "dialect", "headers", "id", "link", "method", "path", "receive", "send")
+    __slots__ = (
+        "_ending", "_held", "_memory", "dialect", "headers", "id", "link", "method", "notice", "path", "receive",
+        "send",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str, memory: Memory) -> None:
         self._memory = memory
@@ -69,6 +72,7 @@ class Request:
         self.path: str = scope["path"]
         self.headers: Mapping[bytes, str] = _read(scope["headers"])
         self.link: Link = scope["proue.link"]
+        self.notice: tuple[tuple[bytes, bytes], ...] = ()  # headers of every answer
         self.receive = receive
         self.send = send
         given = self.headers.get(b"x-request-id", "")
@@ -144,6 +148,11 @@ class Request:
         respond(
             self.send,
             answer.status,
-            [*answer.headers, (b"content-length", b"%d" % len(answer.body)), (b"x-request-id", self.id.encode())],
+            [
+                *answer.headers,
+                *self.notice,
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"x-request-id", self.id.encode()),
+            ],
             answer.body,
         )

@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import os
+import secrets
 import tempfile
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
@@ -14,6 +15,12 @@ MB = 1024 * 1024
 SOCKET_PATH_LIMIT = 107  # sun_path, less its final NUL
 MIN_SECRET = 32
 LEVELS = ("debug", "info", "warning", "error")
+
+
+WITH_DATABASE = (
+    "DATABASE_URL est donnée, et la passerelle d’un laboratoire n’a pas de base : retirez DATABASE_URL, ou --snapshot."
+)
+NO_SPOOL = "La passerelle d’un laboratoire garde ses compteurs dans un dossier à elle : donnez --spool."
 
 
 class BadSetting(SystemExit):
@@ -38,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True):
     attempts: int = 4  # of one request, all endpoints together
     retry_ms: int = 250  # at most, before an endpoint that has no peer is asked again
     spool_bytes: int = 1024 * MB
+    outbox_bytes: int = 256 * MB  # of counts that wait in a laboratory for their export; beyond, the journal fills up
     log_bytes: int = 1 * MB  # lines that wait for a slow reader of the log
     head_s: float = 10.0  # a client that is slower to say what it wants is closed
     body_s: float = 120.0
@@ -76,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log_level: str = "info"
     workers: int = 1  # on one port
+    snapshot_file: Path | None = None  # a laboratory's gateway: no database, no portal
+    trust: str = ""  # the key that this file must be signed with
     limits: Limits = Limits()
 
 
@@ -87,13 +97,21 @@ def settings_from_env(env: Mapping[str, str] = os.environ) -> Settings:
     level = (env.get("PROUE_LOG_LEVEL") or "info").lower()
     if level not in LEVELS:
         raise BadSetting("PROUE_LOG_LEVEL doit valoir debug, info, warning ou error.")
+    file = env.get("PROUE_SNAPSHOT", "")
+    if file and env.get("DATABASE_URL"):
+        raise BadSetting(WITH_DATABASE)
+    if file and not env.get("PROUE_SPOOL"):
+        raise BadSetting(NO_SPOOL)
     return Settings(
         host=host,
         port=port,
-        secret_key=_secret(env, data_dir),
-        spool_dir=data_dir / "spool",
-        portal_socket=env.get("PROUE_PORTAL_SOCKET") or str(_run_dir(data_dir) / "portal.sock"),
+        # A laboratory unseals nothing and gives no session: nobody ever needs to know its secret.
+        secret_key=secrets.token_hex(MIN_SECRET) if file else _secret(env, data_dir),
+        spool_dir=Path(env["PROUE_SPOOL"]).absolute() if file else data_dir / "spool",
+        portal_socket="" if file else env.get("PROUE_PORTAL_SOCKET") or str(_run_dir(data_dir) / "portal.sock"),
         database_url=env.get("DATABASE_URL") or None,
+        snapshot_file=Path(file).absolute() if file else None,
+        trust=env.get("PROUE_TRUST", ""),
         metrics_token=env.get("PROUE_METRICS_TOKEN", ""),
         trusted_proxies=_networks(env.get("PROUE_TRUSTED_PROXIES", "")),
         log_level=level,

@@ -13,6 +13,7 @@ cannot be masked.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from proue.gateway.body import Asked
 from proue.gateway.errors import GatewayError
 from proue.gateway.sse import DATA, EVENT_END, LINE_END, UNREADABLE
 from proue.kernel.dataclass import DataClass
-from proue.kernel.personal import Found, Kind, find
+from proue.kernel.personal import BadShape, Found, Kind, Shape, find, student_shape
 from proue.kernel.policy import Admit, Shield, TargetView, may_receive
 from proue.wire.snapshot import Grant
 
@@ -61,17 +62,21 @@ class Veil:
         "_looked",
         "_masked",
         "_numbers",
+        "_students",
         "_taken",
         "_values",
         "_written",
         "mode",
     )
 
-    def __init__(self, mode: Shield, asked: Asked, *, limit: int, readable: bool = True) -> None:
+    def __init__(
+        self, mode: Shield, asked: Asked, *, limit: int, readable: bool = True, students: tuple[Shape, ...] = ()
+    ) -> None:
         self.mode = mode
         self._asked = asked
         self._limit = limit
         self._looked = self._blind = not readable
+        self._students = students
         self._masked: Asked | None = None
         self._values: dict[str, bytes] = {}  # value → pseudonym
         self._written: dict[bytes, bytes] = {}  # pseudonym → value
@@ -153,7 +158,7 @@ class Veil:
             return match[0]
         else:
             text = _any.decode(match[0]) if b"\\" in raw else raw.decode()
-        found = find(text)
+        found = find(text, students=self._students)
         return msgspec.json.encode(self._replaced(text, found)) if found else match[0]
 
     def _replaced(self, text: str, found: list[Found]) -> str:
@@ -183,12 +188,27 @@ class Veil:
         return Restorer({name.decode(): value.decode() for name, value in self._written.items()})
 
 
-def raised(grant: Grant, asked: Asked, *, limit: int, readable: bool = True) -> Veil | None:
-    """None for a use that lets everything pass. A word that we do not know blocks. Sound is not `readable`."""
+def raised(
+    grant: Grant, asked: Asked, *, limit: int, readable: bool = True, students: tuple[str, ...] = ()
+) -> Veil | None:
+    """None for a use that lets everything pass. A word that we do not know blocks. Sound is not `readable`. `students`
+    are the shapes of the institution's student numbers."""
     if grant.shield == Shield.ALLOW:
         return None
     mode = Shield(grant.shield) if grant.shield in set(Shield) else Shield.BLOCK
-    return Veil(mode, asked, limit=limit, readable=readable)
+    return Veil(mode, asked, limit=limit, readable=readable, students=shapes(students))
+
+
+@lru_cache(maxsize=1024)
+def shapes(texts: tuple[str, ...]) -> tuple[Shape, ...]:
+    """One that we cannot read is from a newer portal: the others hold."""
+    found = []
+    for text in texts:
+        try:
+            found.append(student_shape(text))
+        except BadShape:
+            continue
+    return tuple(found)
 
 
 def cleared(admitted: Admit, *, now: float) -> bool:

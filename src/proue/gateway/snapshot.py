@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -57,6 +58,18 @@ class Source:
         self.connected = False
         self.living = 1  # gateways, this one among them
         self.nodes: Callable[[], list[str]] = list  # endpoints whose node is here and whose engine answers
+
+    def shut(self, now: float) -> str:
+        """Why nothing is served, the code of an error: what was published lately holds until something newer comes."""
+        return ""
+
+    def notice(self, now: float) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that every answer carries."""
+        return ()
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What /readyz adds."""
+        return {}
 
     @property
     def versions(self) -> dict[str, int]:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -11,9 +12,19 @@ from proue.institutions.facts import (
     PersonAdded,
     RoleEnded,
     RoleGranted,
+    StudentNumbersDeclared,
 )
 from proue.institutions.models import AllianceMembership, Institution, Membership, Person, RoleGrant
-from proue.institutions.rules import AlreadyHeld, AlreadyMember, NotAMember, Right, Role, Status, check_uai
+from proue.institutions.rules import (
+    AlreadyHeld,
+    AlreadyMember,
+    NotAMember,
+    Right,
+    Role,
+    Status,
+    check_student_numbers,
+    check_uai,
+)
 from proue.kernel.ids import uuid7
 from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import Author, record
@@ -23,10 +34,18 @@ from proue.store.rules import ALLIANCE, ScopeKind
 
 
 def declare_institution(
-    *, actor: Author, uai: str, name: str, at: datetime, is_member: bool | None = True
+    *,
+    actor: Author,
+    uai: str,
+    name: str,
+    at: datetime,
+    is_member: bool | None = True,
+    student_numbers: Sequence[str] | None = None,
 ) -> tuple[Institution, bool]:
-    """Idempotent: (institution, whether something changed). With None its place in the alliance stays as it is."""
+    """Idempotent: (institution, whether something changed). With None its place in the alliance stays as it is, and so
+    does the way it writes its student numbers."""
     check_uai(uai)
+    shapes = None if student_numbers is None else check_student_numbers(student_numbers)
     with transaction.atomic(using=database()):
         known = Institution.objects.filter(uai=uai).first()
         changed = known is None
@@ -41,6 +60,12 @@ def declare_institution(
         held = AllianceMembership.objects.filter(institution=known, valid_to__isnull=True).exists()
         if is_member is not None and is_member != held:
             (join_alliance if is_member else leave_alliance)(actor=actor, institution=known, at=at)
+            changed = True
+        if shapes is not None and shapes != known.student_numbers:
+            known.student_numbers = shapes
+            known.save(update_fields=["student_numbers"])
+            told = StudentNumbersDeclared(institution_id=known.pk, shapes=len(shapes))
+            record(told, actor=actor, at=at, scope_id=known.scope_id)
             changed = True
         return known, changed
 

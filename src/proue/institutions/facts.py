@@ -13,6 +13,13 @@ class InstitutionAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class StudentNumbersDeclared:
+    kind: ClassVar[str] = "institution.student_numbers_declared"
+    institution_id: UUID
+    shapes: int  # how many
+
+
+@dataclass(frozen=True, slots=True)
 class AllianceJoined:
     kind: ClassVar[str] = "alliance.joined"
     institution_id: UUID

@@ -2,10 +2,12 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Upper
 
 from proue.institutions.rules import Role, Status
+from proue.kernel.personal import SHAPE_MAX
 from proue.store.models import Row, ScopedRow
 
 
@@ -16,6 +18,8 @@ class Institution(Row):
     name = models.CharField(max_length=200)
     scope = models.ForeignKey("store.Scope", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
+    # How its student numbers are written (kernel.personal.student_shape): the shield looks for them.
+    student_numbers = ArrayField(models.CharField(max_length=SHAPE_MAX), default=list)
 
     def __str__(self) -> str:
         return self.name

@@ -1,8 +1,12 @@
 """Roles, what each may do, and who counts as an administrator. Pure."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
+from proue.kernel.personal import BadShape, student_shape
 from proue.kernel.refusal import Refusal
+
+MOST_SHAPES = 8  # of one institution
 
 
 class Status(StrEnum):
@@ -97,6 +101,25 @@ UAI_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 
 class BadUai(Refusal):
     code = "institution.bad_uai"
+
+
+class BadStudentNumber(Refusal):
+    """Not a shape of student numbers, or too many of them."""
+
+    code = "institution.bad_student_number"
+
+
+def check_student_numbers(shapes: Sequence[str]) -> list[str]:
+    """Each once, in their order."""
+    found = list(dict.fromkeys(shapes))
+    for shape in found:
+        try:
+            student_shape(shape)
+        except BadShape:
+            raise BadStudentNumber(shape=shape, most=MOST_SHAPES) from None
+    if len(found) > MOST_SHAPES:
+        raise BadStudentNumber(shape=found[MOST_SHAPES], most=MOST_SHAPES)
+    return found
 
 
 class AlreadyMember(Refusal):

@@ -23,6 +23,7 @@ from proue.store.access import database, system
 from proue.store.rules import PUBLIC
 from proue.wire.seal import Unsealable, unseal
 from proue.wire.seal import seal as close
+from proue.wire.signed import key_bytes, key_id
 
 BATCH = 5000  # facts of one transaction, about a second
 MAX_BATCHES = 200  # of one run; the next minute goes on
@@ -218,14 +219,14 @@ def rotate_key(*, actor: Author, at: datetime) -> SigningKey:
 def _open(before: SigningKey | None, signer: Ed25519PrivateKey | None, at: datetime, *, actor: Author) -> SigningKey:
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw()
-    named, previous = rules.key_id(public), before.key_id if before and signer else ""
+    named, previous = key_id(public), before.key_id if before and signer else ""
     row = SigningKey.objects.create(
         number=before.number + 1 if before else 1,
         key_id=named,
         public=public,
         opened_at=at,
         previous=previous,
-        signature=(signer or private).sign(rules.key_bytes(named, instant(at), previous)),
+        signature=(signer or private).sign(key_bytes(named, instant(at), previous)),
     )
     box = close(settings.SECRET_KEY, PURPOSE, private.private_bytes_raw().hex())
     SigningSecret.objects.create(key=row, box=box)

@@ -3,8 +3,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from proue.ledger.rules import KEY_ID_CHARS
 from proue.store.models import Row, ScopedRow
+from proue.wire.signed import KEY_ID_CHARS
 
 
 class Fact(ScopedRow):

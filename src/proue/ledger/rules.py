@@ -12,15 +12,13 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proue.kernel.canonical import NotCanonical, canonical
 from proue.kernel.refusal import Refusal
+from proue.wire.signed import key_bytes, key_id, signed_by
 
 FORMAT = 1
 GENESIS = "00" * 32
-KEY_ID_CHARS = 32
 MAX_FINDINGS = 100  # kept of one verification; the others are counted
 MAX_GAPS = 1000  # holes remembered until the end, since a line that is elsewhere may fill one
 
@@ -95,14 +93,6 @@ def link(previous: str, fact: Mapping[str, object]) -> str:
     return sha256(bytes.fromhex(previous) + canonical(fact)).hexdigest()
 
 
-def key_id(public: bytes) -> str:
-    return sha256(public).hexdigest()[:KEY_ID_CHARS]
-
-
-def key_bytes(id: str, opened_at: str, previous: str) -> bytes:
-    return canonical({"key": id, "opened_at": opened_at, "previous": previous})
-
-
 def seal_bytes(seal: Seal) -> bytes:
     """What the signature covers, and what the next seal names by its digest."""
     said = {name: getattr(seal, name) for name in ("number", "first", "last", "head", "previous", "at", "key")}
@@ -136,14 +126,6 @@ def read_line(place: int, raw: bytes) -> Placed:
         return Placed(place, item, exact=written(item) + b"\n" == raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return Placed(place, None)
-
-
-def signed_by(public: str, signature: str, data: bytes) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), data)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 # --- what is found ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from django.db.models import Q
 
 from proue.metering.rules import Per, Subject
 from proue.store.models import Row, ScopedRow
+from proue.wire.signed import KEY_ID_CHARS
 
 
 class Usage(ScopedRow):
@@ -227,3 +228,17 @@ class Latency(Row):
 
     def __str__(self) -> str:
         return f"{self.day} {self.endpoint} {self.kind} {self.bucket}"
+
+
+class Laboratory(ScopedRow):
+    """A gateway with no network, whose counts come by hand: the key that signs them, and whose it is."""
+
+    institution = models.ForeignKey("institutions.Institution", on_delete=models.PROTECT, related_name="+")
+    key = models.CharField(max_length=KEY_ID_CHARS, unique=True)
+    public = models.BinaryField(max_length=32)
+    trusted_at = models.DateTimeField()
+    last_number = models.BigIntegerField(default=0)  # of its files, the greatest that came
+    last_imported_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.key

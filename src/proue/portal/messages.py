@@ -23,6 +23,10 @@ SENTENCES: Mapping[str, Promise] = {
         "Rendez cette valeur à l’instance, ou ouvrez une nouvelle clé avec « proue ledger rotate »."
     ),
     "institution.bad_uai": _("« {uai} » n’est pas un code UAI : il compte sept chiffres et une lettre."),
+    "institution.bad_student_number": _(
+        "« {shape} » n’est pas la forme d’un numéro d’étudiant. Écrivez # pour un chiffre et @ pour une lettre, comme "
+        "e#######."
+    ),
     "alliance.already_member": _("{uai} est déjà membre de l’alliance."),
     "alliance.not_a_member": _("{uai} n’est pas membre de l’alliance : il n’y a rien à quitter."),
     "role.already_held": _(
@@ -49,6 +53,44 @@ SENTENCES: Mapping[str, Promise] = {
     ),
     "use.ceiling_below_class": _(
         "Le plafond de cet usage est sous sa propre classe de données. Relevez le plafond ou abaissez la classe."
+    ),
+    "use.persons_missing": _(
+        "Un usage à régime restrictif dit qui s’en sert. Nommez au moins une personne, par l’adresse de son compte."
+    ),
+    "use.persons_for_nothing": _("Seul un usage à régime restrictif nomme ses personnes. Retirez la liste."),
+    "use.no_assistant": _(
+        "Un usage à régime restrictif n’a pas d’assistant : rien de ce qui s’y écrit n’est gardé ici. Retirez-le."
+    ),
+    "key.person_not_named": _(
+        "Cet usage à régime restrictif ne donne de clé qu’aux personnes qu’il nomme. La personne qui gère l’usage peut "
+        "vous y ajouter."
+    ),
+    "laboratory.no_key": _(
+        "{institution} n’a aucune clé en service d’un usage à régime restrictif. Déclarez l’usage et les clés de ses "
+        "personnes, puis recommencez."
+    ),
+    "laboratory.no_machine": _(
+        "Aucune machine habilitée au régime restrictif ne sert les modèles de ces usages. Déclarez celle du "
+        "laboratoire."
+    ),
+    "laboratory.unknown_name": _("« {name} » n’est pas de ceux que ce fichier peut porter. Vérifiez ce nom."),
+    "usage.bad_file": _(
+        "Ce fichier de compteurs n’est pas retenu ({why}) : il n’est pas signé, a été modifié ou vient d’une autre "
+        "version. Rien n’a été compté. Demandez-le de nouveau au laboratoire."
+    ),
+    "usage.unknown_laboratory": _(
+        "La clé {key} n’est celle d’aucun laboratoire connu de {institution}. Demandez-la-lui par une autre voie que "
+        "le fichier (proue usage key), puis donnez-la avec --trust. Rien n’a été compté."
+    ),
+    "usage.laboratory_of_another": _(
+        "La clé {key} est celle d’un laboratoire d’un autre établissement que {institution}. Rien n’a été compté."
+    ),
+    "usage.not_its_use": _(
+        "Ce fichier compte l’usage {use}, qui n’est pas un usage à régime restrictif de {institution}. Rien n’a été "
+        "compté."
+    ),
+    "usage.from_the_future": _(
+        "Ce fichier compte des requêtes à venir ({hour}) : l’horloge du laboratoire avance. Rien n’a été compté."
     ),
     "use.moves_institution": _("Ce code d’usage est déjà pris. Choisissez-en un autre."),
     "key.expiry_in_the_past": _("La date d’expiration est déjà passée. Choisissez un jour à venir."),

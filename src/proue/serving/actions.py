@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,17 +13,22 @@ from django.db import connections
 
 from proue.assurance.gates import plan
 from proue.institutions import queries as institutions
+from proue.institutions.access import Actor, Job
+from proue.institutions.rules import Right
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
-from proue.ledger.actions import FactLike
+from proue.ledger.actions import FactLike, record, sign
+from proue.ledger.queries import keys as signing_keys
 from proue.metering import queries as metering
-from proue.serving import closings, decisions, rules
+from proue.serving import closings, decisions, laboratory, queries, rules
+from proue.serving.facts import LaboratoryExported
 from proue.serving.models import SnapshotPart
 from proue.store.access import SYSTEM, database, system
 from proue.store.jobs import defer, defer_only_at
 from proue.store.rules import MEMBERS, PUBLIC
 from proue.supply import queries as supply
 from proue.supply.rules import pseudonym
+from proue.wire import signed
 from proue.wire.codec import WIRE_VERSION
 from proue.wire.snapshot import POLICY, ROUTES, GrantsPart, Part, PolicyPart, RoutesPart, decode_part, encode_part
 
@@ -35,6 +42,7 @@ TURN = "serving.publish_at_turn"  # its own lock too: a job that waits for its d
 # A key that expired lately is told so; one that expired long ago is like one that never was.
 EXPIRED_KEPT = timedelta(days=30)
 INSTITUTIONS_AT_ONCE = 5
+SKEW = timedelta(hours=1)  # a laboratory's clock has nothing to be set by
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('serving.publish'))"
 # (whether this transaction marked anything before)
 MARK = """
@@ -121,6 +129,71 @@ def publish_anyway(*, clock: Callable[[], datetime] = utc_now) -> None:
         with system("snapshot"):
             alone()
             _publish(clock(), routes=False, uais=institutions.uais_of(waiting[start : start + INSTITUTIONS_AT_ONCE]))
+
+
+@dataclass(frozen=True, slots=True)
+class LaboratoryFile:
+    data: bytes
+    uses: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    keys: int
+    secrets: tuple[str, ...]
+    valid_until: datetime
+
+
+def export_laboratory(
+    *,
+    actor: Actor | Job,
+    institution: "Institution",
+    at: datetime,
+    days: int,
+    endpoints: Sequence[str] = (),
+    uses: Sequence[str] = (),
+) -> LaboratoryFile:
+    """What is published now, cut to one laboratory and signed. As proue_system; the caller writes the file inside its
+    transaction, so that no fact tells of a file that is not there. Raises KeyUnreadable, laboratory's refusals."""
+    if isinstance(actor, Actor):
+        actor.require(Right.MANAGE_USES, institution.pk)
+    published = queries.published().parts
+    parts, secrets = laboratory.parts_for(published, institution.uai, at.timestamp(), endpoints=endpoints, uses=uses)
+    sign(b"", at=at)  # the first key is opened before the list of keys is read
+    file = signed.Laboratory(
+        format=signed.FORMAT,
+        wire=WIRE_VERSION,
+        institution=institution.uai,
+        number=rules.next_version(0, at),
+        issued_at=at,
+        valid_from=at - SKEW,
+        valid_until=at + timedelta(days=days),
+        keys=tuple(
+            signed.Key(one.id, one.public, one.opened_at, one.previous, one.signature) for one in signing_keys()
+        ),
+        secrets=secrets,
+        parts={name: encode_part(name, part) for name, part in parts.items()},
+    )
+    data = signed.write_laboratory(file, lambda said: sign(said, at=at))
+    grants = [part for part in parts.values() if isinstance(part, GrantsPart)]
+    routes = parts[ROUTES]
+    assert isinstance(routes, RoutesPart)
+    told = LaboratoryFile(
+        data=data,
+        uses=tuple(sorted({base.use for part in grants for base in part.bases})),
+        endpoints=tuple(sorted({target.endpoint for model in routes.models for target in model.targets})),
+        keys=sum(len(part.digests) for part in grants),
+        secrets=secrets,
+        valid_until=file.valid_until,
+    )
+    fact = LaboratoryExported(
+        institution_id=institution.pk,
+        number=file.number,
+        valid_until=told.valid_until.isoformat(),
+        uses=told.uses,
+        endpoints=told.endpoints,
+        keys=told.keys,
+        digest=sha256(data).hexdigest(),
+    )
+    record(fact, actor=actor, at=at, scope_id=institution.scope_id)
+    return told
 
 
 def _is_published() -> bool:
@@ -227,7 +300,9 @@ def _grants_of(
         visitors = use.assistant and use.data_class == DataClass.PUBLIC
         return {PUBLIC} if visitors else {PUBLIC} | private
 
-    return rules.grants(institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of)
+    return rules.grants(
+        institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of, student_numbers=institution.student_numbers
+    )
 
 
 def _says(part: SnapshotPart | None, *, demo: bool) -> bool:

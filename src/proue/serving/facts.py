@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,20 @@ class RouteDecided:
     open: bool
     digest: str
     closed_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaboratoryExported:
+    """A file went to a laboratory's gateway, by hand. `digest` is the file's."""
+
+    kind: ClassVar[str] = "laboratory.exported"
+    institution_id: UUID
+    number: int
+    valid_until: str
+    uses: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    keys: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)

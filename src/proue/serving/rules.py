@@ -120,7 +120,8 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         endpoint=offer.endpoint,
         base_url=offer.base_url,
         served_as=offer.served_as,
-        clearance=offer.clearance,
+        # Our own engine quotes the commons, and keeps what it was asked in no laboratory: never a restricted question.
+        clearance=min(offer.clearance, DataClass.SENSITIVE) if offer.internal else offer.clearance,
         operations=offer.operations,
         country=offer.country,
         operator=offer.provider_name,
@@ -139,6 +140,8 @@ def grants(
     uses: Iterable[UseLike],
     keys_of: Callable[[UseLike], Iterable[tuple[KeyLike, str | None]]],
     scopes_of: Callable[[UseLike], Iterable[UUID]],
+    *,
+    student_numbers: Sequence[str] = (),
 ) -> dict[str, GrantsPart]:
     """One institution's parts by name: its keys by digest, and the uses that its people's sessions may name.
 
@@ -163,7 +166,7 @@ def grants(
                 expires_at=key.expires_at.timestamp() if key.expires_at else None,
                 person=person,
             )
-    return grants_parts(institution, by_digest, by_use)
+    return grants_parts(institution, by_digest, by_use, student_numbers=student_numbers)
 
 
 def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operations: tuple[str, ...]) -> Grant:

@@ -16,7 +16,19 @@ _database: ContextVar[str] = ContextVar("proue_database", default=APP)
 
 # Who may bypass row-level security, and for which task: the whole list.
 SYSTEM_TASKS = frozenset(
-    {"snapshot", "roll-up", "partitions", "sealing", "month-end", "erasure", "index", "apply", "demo", "doctor"}
+    {
+        "snapshot",
+        "roll-up",
+        "partitions",
+        "sealing",
+        "month-end",
+        "erasure",
+        "index",
+        "apply",
+        "demo",
+        "doctor",
+        "usage-import",
+    }
 )
 
 

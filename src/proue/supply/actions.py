@@ -24,11 +24,12 @@ from proue.supply.facts import (
     KeyCreated,
     KeyRevoked,
     ModelDeclared,
+    PersonsNamed,
     ProviderDeclared,
     UseDeclared,
 )
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
-from proue.supply.queries import attributes_in_force
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
+from proue.supply.queries import attributes_in_force, is_named
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
 
@@ -290,13 +291,16 @@ def declare_use(
     models: Sequence[str] = ("*",),
     assistant: bool = False,
     ceiling: DataClass | None = None,
+    persons: Sequence["Person"] = (),
 ) -> tuple[Use, bool]:
-    """Raises UseMovesInstitution when the code is another institution's."""
+    """`persons`: of a restricted use, all who may hold a key. Raises UseMovesInstitution when the code is another
+    institution's."""
     _require(actor, Right.MANAGE_USES, institution.pk)
     rules.check_code("use", code)
     data_class = DataClass(data_class)
     limit = rules.default_ceiling(data_class, assistant=assistant) if ceiling is None else DataClass(ceiling)
     rules.check_ceiling(data_class, limit)
+    rules.check_persons(code, data_class, persons, assistant=assistant)
     wanted = {
         "purpose": purpose,
         "data_class": data_class.value,
@@ -323,7 +327,21 @@ def declare_use(
                 shield=row.shield,
             )
             record(fact, actor=actor, at=at, scope_id=institution.scope_id)
-        return row, changed
+        named = _name_persons(row, persons, at)
+        if named:
+            told = PersonsNamed(use_id=row.pk, persons=tuple(str(one.pk) for one in persons))
+            record(told, actor=actor, at=at, scope_id=institution.scope_id)
+        return row, changed or named
+
+
+def _name_persons(use: Use, persons: Sequence["Person"], at: datetime) -> bool:
+    wanted = {one.pk for one in persons}
+    held = set(UsePerson.objects.filter(use=use).values_list("person_id", flat=True))
+    UsePerson.objects.filter(use=use, person_id__in=held - wanted).delete()
+    UsePerson.objects.bulk_create(
+        UsePerson(use=use, scope_id=use.scope_id, person_id=one, named_at=at) for one in sorted(wanted - held)
+    )
+    return wanted != held
 
 
 def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[Shield], word: str) -> str:
@@ -344,8 +362,13 @@ def create_key(
     operations: Sequence[str] = rules.ALL_OPERATIONS,
     person: "Person | None" = None,
 ) -> CreatedKey:
-    """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says."""
+    """Shown once. Whoever only manages their own keys gets a key issued to them, whatever `person` says; a key of a
+    restricted use is one of its persons', the actor's when nobody is named. Raises PersonNotNamed."""
     holder = _holder(actor, use, person)
+    if use.class_of_data is DataClass.RESTRICTED:
+        holder = holder or actor.person_id  # it is nobody's program
+        if not is_named(use, holder):
+            raise rules.PersonNotNamed(use=use.code)
     rules.check_expiry(expires_at, at)
     plain = rules.new_secret() if secret is None else rules.check_secret(secret)
     with transaction.atomic(using=database()):

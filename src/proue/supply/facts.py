@@ -54,6 +54,15 @@ class UseDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonsNamed:
+    """Of a restricted use, all of them: whoever is not in the list is no longer."""
+
+    kind: ClassVar[str] = "use.persons_named"
+    use_id: UUID
+    persons: tuple[str, ...]  # ids
+
+
+@dataclass(frozen=True, slots=True)
 class KeyCreated:
     kind: ClassVar[str] = "key.created"
     key_id: UUID

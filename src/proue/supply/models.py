@@ -199,6 +199,10 @@ class Use(ScopedRow):
                 condition=Q(ai_act__in=[one.value for one in AiAct]), name="use_ai_act_level_is_known"
             ),
             models.CheckConstraint(condition=Q(shield__in=[one.value for one in Shield]), name="use_shield_is_known"),
+            models.CheckConstraint(
+                condition=Q(assistant=False) | Q(data_class__lt=DataClass.RESTRICTED.value),
+                name="restricted_use_is_no_assistants",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -207,6 +211,20 @@ class Use(ScopedRow):
     @property
     def class_of_data(self) -> DataClass:
         return DataClass(self.data_class)
+
+
+class UsePerson(ScopedRow):
+    """Who may hold a key of a restricted use. Whoever is no longer named holds keys that open nothing."""
+
+    use = models.ForeignKey(Use, on_delete=models.CASCADE, related_name="named")
+    person = models.ForeignKey("institutions.Person", on_delete=models.CASCADE, related_name="+")
+    named_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["use", "person"], name="one_naming_per_use_and_person")]
+
+    def __str__(self) -> str:
+        return f"{self.use_id} {self.person_id}"
 
 
 class ApiKey(ScopedRow):

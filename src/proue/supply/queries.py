@@ -6,14 +6,14 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Length
 
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
+from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
 from proue.supply.rules import SEEN_FOR, Validity, validity
 
 ROWS_AT_ONCE = 5000
@@ -351,13 +351,38 @@ def publishable_keys(
     Needs proue_system."""
     alive = Q(expires_at__isnull=True) | Q(expires_at__gt=expired_since)
     unrevoked = Q(revoked_at__isnull=True) | Q(revoked_at__gt=at)
-    rows = ApiKey.objects.filter(alive, unrevoked)
+    # Of a restricted use, only the keys of those whom it names now.
+    named = UsePerson.objects.filter(use_id=OuterRef("use_id"), person_id=OuterRef("person_id"))
+    open_to = Q(use__data_class__lt=DataClass.RESTRICTED) | Exists(named)
+    rows = ApiKey.objects.filter(alive, unrevoked, open_to)
     if institution_ids is not None:
         rows = rows.filter(use__institution_id__in=list(institution_ids))
     columns = ("use__institution_id", *(one.name for one in fields(PublishableKey)))
     found = rows.order_by("use__institution_id").values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE)
     for institution_id, group in groupby(found, key=itemgetter(0)):
         yield institution_id, [PublishableKey(*row[1:]) for row in group]
+
+
+def is_named(use: Use, person_id: UUID | None) -> bool:
+    return person_id is not None and UsePerson.objects.filter(use=use, person_id=person_id).exists()
+
+
+def uses_naming(person_id: UUID | None) -> set[UUID]:
+    return set(UsePerson.objects.filter(person_id=person_id).values_list("use_id", flat=True)) if person_id else set()
+
+
+def persons_of(uses: Iterable[Use]) -> dict[UUID, list[str]]:
+    """Use → the names of those whom it names, for whoever looks after it."""
+    rows = UsePerson.objects.filter(use__in=list(uses)).order_by("person__name", "person__email")
+    found: dict[UUID, list[str]] = {}
+    for use_id, name in rows.values_list("use_id", "person__name"):
+        found.setdefault(use_id, []).append(name)
+    return found
+
+
+def restricted_uses(institution_id: UUID) -> set[UUID]:
+    rows = Use.objects.filter(institution_id=institution_id, data_class=DataClass.RESTRICTED)
+    return set(rows.values_list("id", flat=True))
 
 
 def institutions_of_uses(use_ids: Iterable[UUID]) -> set[UUID]:

@@ -92,6 +92,30 @@ class CeilingBelowClass(Refusal):
     code = "use.ceiling_below_class"
 
 
+class PersonsMissing(Refusal):
+    """A restricted use says who may use it."""
+
+    code = "use.persons_missing"
+
+
+class PersonsForNothing(Refusal):
+    """Only a restricted use names persons: elsewhere the list would promise what nothing keeps."""
+
+    code = "use.persons_for_nothing"
+
+
+class NoAssistant(Refusal):
+    """Of a restricted use nothing is kept centrally, a session least of all."""
+
+    code = "use.no_assistant"
+
+
+class PersonNotNamed(Refusal):
+    """A key of a restricted use is one of its persons'."""
+
+    code = "key.person_not_named"
+
+
 class UseMovesInstitution(Refusal):
     """A use's code belongs to the institution that declared it first."""
 
@@ -191,6 +215,16 @@ def default_ceiling(data_class: DataClass, *, assistant: bool) -> DataClass:
     What visitors of the public assistant write is public, whatever they claim.
     """
     return DataClass.PUBLIC if assistant and data_class is DataClass.PUBLIC else DataClass.RESTRICTED
+
+
+def check_persons(use: str, data_class: DataClass, persons: Sequence[object], *, assistant: bool) -> None:
+    if data_class is DataClass.RESTRICTED:
+        if assistant:
+            raise NoAssistant(use=use)
+        if not persons:
+            raise PersonsMissing(use=use)
+    elif persons:
+        raise PersonsForNothing(use=use)
 
 
 def check_ceiling(data_class: DataClass, ceiling: DataClass) -> None:

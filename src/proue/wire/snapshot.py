@@ -4,7 +4,7 @@ Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution; of a
 A part that did not change is not sent.
 """
 
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -93,6 +93,7 @@ class GrantsPart(msgspec.Struct, frozen=True):
     uses: dict[str, Grant] = {}  # use code → grant for session tokens
     bases: tuple[Grant, ...] = ()
     held: dict[bytes, Key] = {}  # sha256 of the key → its own
+    student_numbers: tuple[str, ...] = ()  # how this institution writes them (kernel.personal.student_shape)
 
     @property
     def digests(self) -> KeysView[bytes]:
@@ -111,7 +112,9 @@ class GrantsPart(msgspec.Struct, frozen=True):
         )
 
 
-def grants_parts(institution: str, keys: Mapping[bytes, Grant], uses: Mapping[str, Grant]) -> dict[str, GrantsPart]:
+def grants_parts(
+    institution: str, keys: Mapping[bytes, Grant], uses: Mapping[str, Grant], *, student_numbers: Sequence[str] = ()
+) -> dict[str, GrantsPart]:
     """By name. Keys are spread over a power of two of parts by their first byte: the same keys give the same parts."""
     shards = 1
     while len(keys) > shards * KEYS_PER_PART and shards < MOST_PARTS:
@@ -130,6 +133,7 @@ def grants_parts(institution: str, keys: Mapping[bytes, Grant], uses: Mapping[st
             uses={} if rank else dict(sorted(uses.items())),
             bases=tuple(bases[rank]),
             held=held[rank],
+            student_numbers=() if rank else tuple(student_numbers),
         )
         for rank, name in enumerate(names)
     }
@@ -187,7 +191,7 @@ class _Layers(Mapping[bytes, Grant]):
 class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
-    __slots__ = ("demo", "grants", "models", "parts", "published_at", "routes", "uses")
+    __slots__ = ("demo", "grants", "models", "parts", "published_at", "routes", "students", "uses")
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
@@ -203,6 +207,10 @@ class Snapshot:
             homes = {digest: name for name, part in parts.items() for digest in digests_of(part)}
         self.grants: Mapping[bytes, Grant] = _Layers(self.parts, homes)
         self.uses: Mapping[str, Grant] = {code: grant for part in grants for code, grant in part.uses.items()}
+
+        self.students: Mapping[str, tuple[str, ...]] = {
+            part.institution: part.student_numbers for part in grants if part.student_numbers
+        }
 
     @property
     def empty(self) -> bool:

@@ -107,11 +107,14 @@ def _state_words(state: str) -> str:
 
 
 def _open_uses(actor: Actor) -> list[Any]:
-    """Uses for which this person may make a key. The assistant's own use has sessions, not keys."""
+    """Uses for which this person may make a key. The assistant's own use has sessions, not keys; a restricted one has
+    keys of its persons only."""
+    naming = queries.uses_naming(actor.person_id)
     return [
         use
         for use in queries.uses_for(actor)
         if not use.assistant
+        and (use.data_class < DataClass.RESTRICTED or use.pk in naming)
         and (actor.may(Right.MANAGE_KEYS, use.institution_id) or actor.may(Right.MANAGE_USES, use.institution_id))
     ]
 

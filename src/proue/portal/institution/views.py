@@ -28,8 +28,12 @@ FIRST_YEAR = 2026
 def index(request: ActorRequest) -> HttpResponse:
     check_entry(request.actor)
     uses = list(supply.uses_for(request.actor))
+    # Who may use a restricted use is told to those who look after it.
+    told = [use for use in uses if request.actor.may(Right.READ_USAGE, use.institution_id)]
+    named = supply.persons_of(told)
     context = {
         "uses": uses,
+        "lines": [{"use": use, "persons": named.get(use.pk, ())} for use in uses],
         "names": list(dict.fromkeys(use.institution.name for use in uses)),
         "reads_usage": bool(institutions_with(request.actor, Right.READ_USAGE)),
         "month": metering.month_for(request.actor, day_of(request.at)),

@@ -1,0 +1,108 @@
+"""What a laboratory's gateway is given: its institution's restricted uses, their keys' digests, the machines that these
+uses may ask, and nothing of anybody else. No secret: a machine's own key is the laboratory's to give. Pure."""
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import may_use
+from proue.kernel.refusal import Refusal
+from proue.wire.snapshot import (
+    POLICY,
+    ROUTES,
+    Grant,
+    GrantsPart,
+    Model,
+    Part,
+    PolicyPart,
+    RoutesPart,
+    Target,
+    grants_parts,
+)
+
+
+class NoRestrictedKey(Refusal):
+    """Nothing that a laboratory could serve."""
+
+    code = "laboratory.no_key"
+
+
+class NoMachine(Refusal):
+    code = "laboratory.no_machine"
+
+
+class UnknownName(Refusal):
+    """A use or an endpoint that was named and is none of this institution's restricted ones."""
+
+    code = "laboratory.unknown_name"
+
+
+def parts_for(
+    parts: Mapping[str, Part], institution: str, now: float, *, endpoints: Collection[str], uses: Collection[str]
+) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """The parts, and the endpoints whose key is kept here. Empty `endpoints` or `uses`: all. Raises a Refusal."""
+    keys = _keys(parts, institution, now)
+    _known(uses, {grant.use for grant in keys.values()})
+    keys = {digest: grant for digest, grant in keys.items() if not uses or grant.use in uses}
+    if not keys:
+        raise NoRestrictedKey(institution=institution)
+    models, sealed = _models(parts, set(keys.values()), endpoints)
+    _known(endpoints, {target.endpoint for model in models for target in model.targets})
+    if not models:
+        raise NoMachine(institution=institution)
+    policy = parts.get(POLICY)
+    assert isinstance(policy, PolicyPart)
+    made: dict[str, Part] = {POLICY: policy, ROUTES: RoutesPart(models=models)}
+    shapes = [
+        one
+        for part in parts.values()
+        if isinstance(part, GrantsPart) and part.institution == institution
+        for one in part.student_numbers
+    ]
+    return made | grants_parts(institution, keys, {}, student_numbers=shapes), tuple(sorted(sealed))
+
+
+def _known(names: Collection[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UnknownName(name=name, known=sorted(known))
+
+
+def _keys(parts: Mapping[str, Part], institution: str, now: float) -> dict[bytes, Grant]:
+    found: dict[bytes, Grant] = {}
+    for part in parts.values():
+        if not isinstance(part, GrantsPart) or part.institution != institution:
+            continue
+        for digest in part.digests:
+            grant = part.grant(digest)
+            assert grant is not None
+            if grant.data_class == DataClass.RESTRICTED and (grant.expires_at is None or now < grant.expires_at):
+                # Whoever holds the key is not told: the laboratory knows its people.
+                found[digest] = msgspec.structs.replace(grant, person=None, access_scopes=())
+    return found
+
+
+def _models(
+    parts: Mapping[str, Part], grants: Collection[Grant], endpoints: Collection[str]
+) -> tuple[tuple[Model, ...], set[str]]:
+    routes = parts.get(ROUTES)
+    assert isinstance(routes, RoutesPart)
+    models, sealed = [], set()
+    for model in routes.models:
+        if not any(may_use(grant, model.name) for grant in grants):
+            continue
+        targets = [one for one in model.targets if _may_serve(one) and (not endpoints or one.endpoint in endpoints)]
+        if targets:
+            sealed |= {one.endpoint for one in targets if one.secret is not None}
+            models.append(msgspec.structs.replace(model, targets=tuple(map(_bare, targets))))
+    return tuple(models), sealed
+
+
+def _may_serve(target: Target) -> bool:
+    return not target.internal and target.clearance >= DataClass.RESTRICTED
+
+
+def _bare(target: Target) -> Target:
+    gates = tuple(gate for gate in target.gates if gate.data_class == DataClass.RESTRICTED)
+    return msgspec.structs.replace(target, secret=None, gates=gates)
