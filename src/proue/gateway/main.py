@@ -18,6 +18,7 @@ from proue.gateway import logs, server
 from proue.gateway.app import App
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
+from proue.gateway.line import Line
 from proue.gateway.metrics import Metrics
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
@@ -79,7 +80,8 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         copy=settings.spool_dir / "snapshot.bin",
     )
     shipper = Shipper(journal, spool, settings.database_url) if settings.database_url else None
-    upstreams, metrics = Upstreams(limits), Metrics()
+    line = Line(limits, part=lambda: source.part)
+    upstreams, metrics = Upstreams(limits), Metrics(line)
     access = logs.AccessLog(output, enabled=settings.log_level in {"debug", "info"})
 
     def gauges() -> dict[str, float]:
@@ -104,6 +106,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         metrics=metrics,
         limits=limits,
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
+        line=line,
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges)
     http = server.make_server(app, limits)

@@ -5,13 +5,13 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, meter, route
+from proue.gateway import errors, line, meter, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -56,6 +56,7 @@ class Means:
     metrics: Metrics
     limits: Limits
     assertion_key: bytes
+    line: line.Line
 
 
 def admit(
@@ -93,10 +94,12 @@ def admit(
 class Exchange:
     """The state of one admitted request."""
 
+    waits: ClassVar[bool] = True  # for its turn at an endpoint that has a capacity
+
     __slots__ = (
         "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_speech", "_stream",
-        "_veil", "_wanted",
+        "_opened", "_opened_us", "_operation", "_outcome", "_position", "_queued_s", "_request", "_shielded", "_slot",
+        "_snapshot", "_speech", "_stream", "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -117,15 +120,20 @@ class Exchange:
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
-        self._opened = time.monotonic()
-        self._deadline = self._opened + means.limits.total_s
-        self._opened_us = time.time_ns() // 1000
+        self._slot: line.Slot | None = None
+        self._position, self._queued_s = 0, 0.0  # 0: it did not wait
+        self._begin()
         self._counts = Counts(tokens_in=asked.tokens_in_estimate)
         self._outcome = Outcome.INTERRUPTED
         self._first_byte_us: int | None = None
         self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
         self.status = 0
+
+    def _begin(self) -> None:
+        self._opened = time.monotonic()
+        self._deadline = self._opened + self._means.limits.total_s
+        self._opened_us = time.time_ns() // 1000
 
     @staticmethod
     def of(asked: Asked) -> Asked:
@@ -142,17 +150,23 @@ class Exchange:
     def outcome(self) -> str:
         return self._outcome.value
 
-    def name(self, line: Line) -> None:
-        line.use, line.model, line.endpoint = self._grant.use, self._asked.model, self.target.endpoint
-        line.tokens_in, line.tokens_out = self._counts.tokens_in, self._counts.tokens_out
+    def name(self, said: Line) -> None:
+        said.use, said.model, said.endpoint = self._grant.use, self._asked.model, self.target.endpoint
+        said.tokens_in, said.tokens_out = self._counts.tokens_in, self._counts.tokens_out
 
     async def run(self) -> None:
-        ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+        """Its turn comes before the journal: whoever leaves the line, or a killed process, owes nothing for a wait."""
         try:
-            await self._serve(ticket)
+            if self.target.capacity and self.waits:
+                await self._first_turn()
+            ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+            try:
+                await self._serve(ticket)
+            finally:
+                self._means.journal.close(ticket, self._usage())
+                self._count()
         finally:
-            self._means.journal.close(ticket, self._usage())
-            self._count()
+            self._leave()
 
     async def _serve(self, ticket: Ticket) -> None:
         try:
@@ -172,6 +186,56 @@ class Exchange:
             self._outcome = Outcome.UPSTREAM_ERROR
             await self._end_badly(error)
 
+    # --- its turn
+
+    async def _first_turn(self) -> None:
+        """Raises GatewayError, Gone."""
+        try:
+            await self._turn(frozenset())
+        except ClientGone:
+            raise Gone from None
+        except asyncio.CancelledError:
+            raise GatewayError("gateway.stopping") from None
+        if self._position:
+            self._begin()
+
+    async def _turn(self, tried: frozenset[str]) -> None:
+        """A slot where the policy has put it; where none is free, one of another endpoint that it allows."""
+        queue, ways = self._means.line, [self._admitted]
+        while not queue.free(self.target):
+            tried |= {self.target.endpoint}
+            try:
+                self._settle(self._admit(tried))
+            except GatewayError:  # nobody else may serve it
+                break
+            ways.append(self._admitted)
+        targets = {one.target.endpoint: one for one in ways}
+        grant, headers = self._grant, self._request.headers
+        caller = line.caller_of(
+            grant.institution,
+            grant.use_id,
+            self._asked.model,
+            wanted=headers.get(b"x-proue-priority", ""),
+            granted=grant.priority,
+        )
+        try:
+            slot = await queue.enter([cast("Target", one.target) for one in ways], caller, self._request.link.watch)
+        except BaseException:
+            self._settle(ways[0])
+            self._counts = Counts(tokens_in=0, estimated=False)  # nothing left, or nobody answered
+            raise
+        finally:
+            self._request.link.forget()
+        self._settle(targets[slot.target.endpoint])
+        self._slot = slot
+        if slot.position:
+            self._position, self._queued_s = slot.position, self._queued_s + slot.queued_s
+
+    def _leave(self) -> None:
+        if self._slot is not None:
+            self._means.line.leave(self._slot)
+            self._slot = None
+
     # --- towards the engine
 
     async def _open(self) -> tuple[Connection, Pool]:
@@ -183,12 +247,14 @@ class Exchange:
             except (Unreachable, Misconfigured) as error:
                 log.warning("endpoint %s: %s", self.target.endpoint, error or "no answer")
                 tried |= {self.target.endpoint}
+                self._leave()
                 self._settle(self._again(tried, error))
+                if self.target.capacity:
+                    await self._turn(tried)
 
     def _again(self, tried: frozenset[str], last: Exception) -> Admit:
         try:
-            floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
-            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
+            return self._admit(tried)
         except GatewayError as error:
             if error.code != "endpoint.none_left":
                 raise
@@ -196,6 +262,10 @@ class Exchange:
             if isinstance(last, Misconfigured):
                 raise GatewayError("endpoint.misconfigured") from None
             raise GatewayError("upstream.unreachable") from None
+
+    def _admit(self, tried: frozenset[str]) -> Admit:
+        floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
+        return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
 
     async def _ask(self) -> tuple[Connection, Pool]:
         target, asked, request = self.target, self._readable(), self._request
@@ -258,6 +328,9 @@ class Exchange:
                 *headers,
                 (SHIELD, ",".join(f"{kind}={count}" for kind, count in self._shielded.items()).encode()),
             ]
+        if self._position:
+            queued = b"%d" % (self._queued_s * 1000)
+            headers = [*headers, (line.POSITION, b"%d" % self._position), (line.QUEUED, queued)]
         return [
             *headers,
             (b"x-request-id", self._request.id.encode()),
