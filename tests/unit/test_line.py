@@ -88,7 +88,7 @@ def test_as_many_as_its_capacity_and_the_next_in_their_order():
 def test_without_a_capacity_nobody_waits_and_nothing_is_kept():
     async def test():
         desk = Desk()
-        slot = await desk.line.enter([target(0)], Caller(A), lambda call: None)
+        slot = await desk.line.enter([target(0)], Caller(A), lambda _: None)
         assert slot.lane is None
         desk.line.leave(slot)
         assert list(desk.line.lots()) == []
@@ -146,8 +146,8 @@ def saturate(desk, way, demands, *, seconds, seed=1):
             await desk.leave(task)
             fill()
             await desk.settle()
-        for who in waiting:
-            for one in waiting[who]:
+        for tasks in waiting.values():
+            for one in tasks:
                 one.cancel()
         return {who: held[who] / (seconds * way.capacity) for who in demands}
 

@@ -15,7 +15,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -80,10 +80,13 @@ class Account:
         self.charge(now)
         return self.taken + self.busy * mean / self.weight
 
-    def wake(self, floor: float, now: float) -> None:
-        """Whoever was away neither saved nor owes: they begin where those present are."""
+    def wake(self, peers: "Iterable[Account]", now: float) -> None:
+        """Whoever was away saved nothing: they begin where the least served of those present is."""
         self.at = now
-        self.taken = max(self.taken, floor)
+        present = [one for one in peers if not one.idle]
+        for one in present:
+            one.charge(now)
+        self.taken = max(self.taken, min((one.taken for one in present), default=0.0))
 
     def hold(self, change: int, now: float) -> None:
         self.charge(now)
@@ -161,8 +164,6 @@ class Lane:
         self._shares: dict[str, int] = {}
         self._passed = 0  # interactive requests, since a batch request waits
         self._commons = Account(ALL, clock())
-        self._floor = 0.0
-        self._common_floor = 0.0
 
     def shape(self, target: Target, slots: int) -> None:
         """As the endpoint is declared now. Accounts begin anew when what they are weighed by has changed."""
@@ -177,7 +178,6 @@ class Lane:
         before, self.members = self.members, {}
         # Never nothing: whoever contributes nothing waits long when all who contribute saturate, not for ever.
         self._commons = Account(max(ALL - sum(self._shares.values()), 1), now)
-        self._floor = self._common_floor = 0.0
         for old in before.values():
             member = self._member(old.name, now)
             member.interactive, member.batch = old.interactive, old.batch
@@ -209,10 +209,14 @@ class Lane:
     def _awake(self, name: str, now: float) -> Member:
         member = self._member(name, now)
         if member.idle:
-            member.wake(self._floor if member.contributes else self._common_floor, now)
             if not member.contributes and self._commons.idle:
-                self._commons.wake(self._floor, now)
+                self._commons.wake(self._contributors(), now)
+            peers = (one for one in self.members.values() if not one.contributes)
+            member.wake((*self._contributors(), self._commons) if member.contributes else peers, now)
         return member
+
+    def _contributors(self) -> list[Account]:
+        return [one for one in self.members.values() if one.contributes]
 
     @property
     def free(self) -> bool:
@@ -223,10 +227,6 @@ class Lane:
     def start(self, name: str, target: Target) -> Slot:
         now = self._clock()
         member = self._awake(name, now)
-        outer, inner = self._ranks(member, now)
-        self._floor = max(self._floor, outer)
-        if not member.contributes:
-            self._common_floor = max(self._common_floor, inner)
         for account in self._accounts(member):
             account.hold(1, now)
         self.busy += 1
@@ -242,7 +242,6 @@ class Lane:
         if not self.busy and not self.waiting:  # nobody is owed anything
             self.members.clear()
             self._commons = Account(self._commons.weight, now)
-            self._floor = self._common_floor = 0.0
             self._passed = 0
 
     def pump(self) -> None:
