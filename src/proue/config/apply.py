@@ -21,7 +21,7 @@ from proue.institutions import actions as institutions
 from proue.institutions.access import Actor, Job, institution_for
 from proue.institutions.queries import person_by_email
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Shield
+from proue.kernel.policy import Priority, Sharing, Shield
 from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
@@ -215,6 +215,10 @@ class _Work:
             generative=given.get("generative", True),
             active=given.get("active", True),
             position=given.get("position", 100),
+            owner=self._institution_of(entry, "owner") if "owner" in given else None,
+            sharing=given.get("sharing", Sharing.ANY.value),
+            capacity=given.get("capacity"),
+            shares=given.get("shares"),
             at=self.at,
         )
         self._compare("endpoint", row.code, before, row, moved)
@@ -260,6 +264,7 @@ class _Work:
             models=given.get("models", ["*"]),
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),
+            priority=given.get("priority", Priority.INTERACTIVE.value),
             at=self.at,
         )
         self._compare("use", row.code, before, row, moved)
@@ -376,11 +381,11 @@ class _Work:
             raise _Wrong("person", f"Aucun compte ne porte l’adresse « {given} ».")
         return person.pk, None, person.scope_id
 
-    def _institution_of(self, entry: Entry) -> "Institution":
+    def _institution_of(self, entry: Entry, key: str = "institution") -> "Institution":
         try:
-            return institution_for(entry.values["institution"])
+            return institution_for(entry.values[key])
         except NotFound:
-            raise self._unknown(entry, "institution", "institutions", "uai", "L’établissement") from None
+            raise self._unknown(entry, key, "institutions", "uai", "L’établissement") from None
 
     def _unknown(self, entry: Entry, key: str, section: str, code: str, what: str) -> Exception:
         return unknown(self.declared, entry, key, section, code, what)
@@ -456,6 +461,16 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "« {value} » n’est pas l’adresse d’un moteur, comme http://127.0.0.1:9001/v1, sans mot de passe ni paramètre.",
     ),
     "endpoint.bad_description": ("{kind}", "« {kind} » ne peut pas contenir « {key}: {value} »."),
+    "endpoint.owner_missing": ("sharing", "Un moteur « {sharing} » a un établissement pour « owner »."),
+    "endpoint.capacity_missing": (
+        "capacity",
+        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : donnez « capacity ».",
+    ),
+    "endpoint.bad_capacity": ("capacity", "« capacity » va de 1 à {most} demandes à la fois."),
+    "endpoint.bad_share": (
+        "shares",
+        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %, et 100 % au plus pour tous.",
+    ),
     "model.bad_shape": (
         "params_active_b",
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",

@@ -48,6 +48,14 @@ class OfferLike(Protocol):
     def operations(self) -> tuple[str, ...]: ...
     @property
     def created_at(self) -> datetime: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def sharing(self) -> str: ...
+    @property
+    def capacity(self) -> int | None: ...
+    @property
+    def shares(self) -> tuple[tuple[str, int], ...]: ...
 
 
 class UseLike(Protocol):
@@ -67,6 +75,8 @@ class UseLike(Protocol):
     def assistant(self) -> bool: ...
     @property
     def shield(self) -> str: ...
+    @property
+    def priority(self) -> str: ...
 
 
 class PlacedUse(UseLike, Protocol):
@@ -128,6 +138,10 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         coefficients=coefficients,
         hq_country=offer.hq_country,
         gates=gates,
+        owner=offer.owner,
+        sharing=offer.sharing,
+        capacity=offer.capacity or 0,
+        shares=offer.shares,
     )
 
 
@@ -177,6 +191,7 @@ def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operation
         access_scopes=scopes,
         purpose=use.purpose,
         shield=use.shield,
+        priority=use.priority,
     )
 
 
