@@ -461,15 +461,15 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "« {value} » n’est pas l’adresse d’un moteur, comme http://127.0.0.1:9001/v1, sans mot de passe ni paramètre.",
     ),
     "endpoint.bad_description": ("{kind}", "« {kind} » ne peut pas contenir « {key}: {value} »."),
-    "endpoint.owner_missing": ("sharing", "Un moteur « {sharing} » a un établissement pour « owner »."),
+    "endpoint.owner_missing": ("sharing", "Un moteur « {sharing} » a un établissement pour « owner »."),
     "endpoint.capacity_missing": (
         "capacity",
-        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : donnez « capacity ».",
+        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : donnez « capacity ».",
     ),
-    "endpoint.bad_capacity": ("capacity", "« capacity » va de 1 à {most} demandes à la fois."),
+    "endpoint.bad_capacity": ("capacity", "« capacity » va de 1 à {most} demandes à la fois."),
     "endpoint.bad_share": (
         "shares",
-        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %, et 100 % au plus pour tous.",
+        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %, et 100 % au plus pour tous.",
     ),
     "model.bad_shape": (
         "params_active_b",

@@ -128,17 +128,17 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "endpoint.private": Sentence(
         403,
-        "Les machines qui servent ce modèle ne répondent qu’à l’établissement qui les possède : rien n’a été transmis.",
+        "Les machines qui servent ce modèle ne répondent qu’à l’établissement qui les possède : rien n’a été transmis.",
         "The machines that serve this model answer only the institution that owns them: nothing was sent.",
     ),
     "queue.full": Sentence(
         429,
-        "Trop de demandes attendent déjà leur tour à ce modèle, rien n’a été transmis : réessayez dans {seconds} s.",
+        "Trop de demandes attendent déjà leur tour à ce modèle, rien n’a été transmis : réessayez dans {seconds} s.",
         "Too many requests already wait for their turn at this model, and nothing was sent: try again in {seconds} s.",
     ),
     "queue.too_long": Sentence(
         503,
-        "Votre tour n’est pas venu en {waited} s d’attente, et rien n’a été transmis : réessayez dans {seconds} s.",
+        "Votre tour n’est pas venu en {waited} s d’attente, et rien n’a été transmis : réessayez dans {seconds} s.",
         "Your turn did not come within {waited} s, and nothing was sent: try again in {seconds} s.",
     ),
     "endpoint.none_left": Sentence(

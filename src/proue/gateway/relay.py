@@ -122,7 +122,7 @@ class Exchange:
         self._id = usage_id
         self._slot: line.Slot | None = None
         self._position, self._queued_s = 0, 0.0  # 0: it did not wait
-        self._begin()
+        self._start_clock()
         self._counts = Counts(tokens_in=asked.tokens_in_estimate)
         self._outcome = Outcome.INTERRUPTED
         self._first_byte_us: int | None = None
@@ -130,7 +130,7 @@ class Exchange:
         self._begun = False  # our status has been sent
         self.status = 0
 
-    def _begin(self) -> None:
+    def _start_clock(self) -> None:
         self._opened = time.monotonic()
         self._deadline = self._opened + self._means.limits.total_s
         self._opened_us = time.time_ns() // 1000
@@ -197,7 +197,7 @@ class Exchange:
         except asyncio.CancelledError:
             raise GatewayError("gateway.stopping") from None
         if self._position:
-            self._begin()
+            self._start_clock()
 
     async def _turn(self, tried: frozenset[str]) -> None:
         """A slot where the policy has put it; where none is free, one of another endpoint that it allows."""

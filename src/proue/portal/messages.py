@@ -41,14 +41,14 @@ SENTENCES: Mapping[str, Promise] = {
         "sans mot de passe."
     ),
     "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
-    "endpoint.owner_missing": _("Un moteur réservé a un propriétaire : dites à quel établissement il est."),
+    "endpoint.owner_missing": _("Un moteur réservé a un propriétaire : dites à quel établissement il est."),
     "endpoint.capacity_missing": _(
-        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : dites combien de demandes ce moteur "
+        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : dites combien de demandes ce moteur "
         "sert bien à la fois."
     ),
     "endpoint.bad_capacity": _("Un moteur sert de 1 à {most} demandes à la fois."),
     "endpoint.bad_share": _(
-        "Une part revient à un établissement déclaré et va de 1 à 100 %, 100 % au plus pour tous ensemble."
+        "Une part revient à un établissement déclaré et va de 1 à 100 %, 100 % au plus pour tous ensemble."
     ),
     "model.bad_shape": _(
         "Les paramètres et les experts d’un modèle sont positifs, et ceux qui sont actifs ne dépassent pas le total."
