@@ -202,13 +202,16 @@ class Exchange:
     async def _turn(self, tried: frozenset[str]) -> None:
         """A slot where the policy has put it; where none is free, one of another endpoint that it allows."""
         queue, ways = self._means.line, [self._admitted]
-        while not queue.free(self.target):
+        if self._veil is not None and not self._veil.inline and not queue.free(self.target):
+            await asyncio.to_thread(self._veil.look)
+        while not queue.free(cast("Target", ways[-1].target)):
             tried |= {self.target.endpoint}
             try:
                 self._settle(self._admit(tried))
             except GatewayError:  # nobody else may serve it
                 break
-            ways.append(self._admitted)
+            if self._may_be_read():
+                ways.append(self._admitted)
         targets = {one.target.endpoint: one for one in ways}
         grant, headers = self._grant, self._request.headers
         caller = line.caller_of(
@@ -230,6 +233,14 @@ class Exchange:
         self._slot = slot
         if slot.position:
             self._position, self._queued_s = slot.position, self._queued_s + slot.queued_s
+
+    def _may_be_read(self) -> bool:
+        """By this machine."""
+        try:
+            self._readable()
+        except GatewayError:
+            return False
+        return True
 
     def _leave(self) -> None:
         if self._slot is not None:
