@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from proue.gateway.snapshot import write_copy
+from proue.kernel.policy import Because, Gate
 from proue.wire import snapshot, token
 from proue.wire.usage import Outcome
 from tests.gateway import world
@@ -345,6 +346,28 @@ def test_no_capacity_no_line(lined, engine, clients):
         held.let()
     assert {one.result().status for one in asked} == {200}
     assert 'endpoint="sans"' not in get(lined.port, "/metrics").body.decode()
+
+
+def test_a_gate_that_closes_while_one_waits_stays_closed(started, engine, clients):
+    gateway = started(None, ready=False)
+    gateway.stop(signal.SIGKILL)
+    closes = time.time() + 4
+    because = Because("CK-1", "EX-1", "undetermined", "expired", "CL-1")
+    gate = Gate(world.INTERNAL, ("CK-1",), until=closes, then=(because,))
+    made = parts(engine.url)
+    gated = snapshot.Model("modele", (target(engine.url, capacity=1, gates=(gate,)),))
+    made[snapshot.ROUTES] = (1, snapshot.encode_part(snapshot.ROUTES, snapshot.RoutesPart((gated,))))
+    write_copy(gateway.spool / "snapshot.bin", SECRET, made)
+    gateway.start()
+    held = Held(engine)
+    (first,) = fill(gateway, clients, held, A, count=1)
+    late = queue(gateway, clients, B)
+    until(lambda: time.time() > closes)
+    held.let()
+    assert first.result().status == 200
+    assert (late.result().status, late.result().code) == (403, "policy.gate_closed")
+    assert len(engine.asked) == 1
+    until(lambda: idle(gateway))
 
 
 def test_a_gateway_that_stops_tells_those_who_wait(started, engine, clients):

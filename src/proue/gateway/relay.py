@@ -27,7 +27,7 @@ from proue.gateway.shield import Veil
 from proue.gateway.sse import UNREADABLE, Scanner
 from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
+from proue.kernel.policy import SILENT, Admit, Operation, Refuse, closed_by, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
@@ -233,6 +233,14 @@ class Exchange:
         self._slot = slot
         if slot.position:
             self._position, self._queued_s = slot.position, self._queued_s + slot.queued_s
+            self._still_open()
+
+    def _still_open(self) -> None:
+        """Raises GatewayError: a gate closed at its instant while the request waited."""
+        because = closed_by(self.target, int(self._admitted.data_class), time.time())
+        if because:
+            self._counts = Counts(tokens_in=0, estimated=False)
+            raise GatewayError("policy.gate_closed", param="x-proue-data-class", because=because)
 
     def _may_be_read(self) -> bool:
         """By this machine."""
