@@ -237,7 +237,11 @@ OWN = """owner: 0999901A
 def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
     run(files(INTERFACE), now=now)
     again = run(
-        files(INTERFACE.replace("country: FR", OWN, 1).replace("shield: mask", "shield: mask, priority: batch")),
+        files(
+            INTERFACE.replace("\n    country: FR", f"\n    {OWN}", 1).replace(
+                "shield: mask", "shield: mask, priority: batch"
+            )
+        ),
         now=now,
     )
     assert (
@@ -262,7 +266,7 @@ def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
         ("owner: 0999909Z\n    country: FR", 9, "L’établissement « 0999909Z »"),
         ("sharing: private-only\n    country: FR", 9, "un établissement pour « owner »"),
         ("sharing: mine\n    country: FR", 9, "ne peut pas valoir « mine »"),
-        (OWN.replace("capacity: 8 ", "position: 8"), 5, "donnez « capacity »"),
+        (OWN.replace("capacity: 8 ", "position: 8"), 6, "donnez « capacity »"),
         (OWN.replace("capacity: 8 ", "capacity: 0 "), 11, "de 1 à 10000"),
         (OWN.replace("30}", "130}"), 12, "0999901A: 130"),
         (OWN.replace("0999901A: 30", "0999909Z: 30"), 12, "0999909Z: 30"),
@@ -270,7 +274,7 @@ def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
     ],
 )
 def test_what_is_wrong_of_its_sharing_is_said(files, now, new, line, sentence):
-    path = files(INTERFACE.replace("country: FR", new, 1))
+    path = files(INTERFACE.replace("\n    country: FR", f"\n    {new}", 1))
     lines = problems(path, now=now)
     assert [one for one in lines if one.startswith(f"{path}, ligne {line} : ") and sentence in one], lines
 

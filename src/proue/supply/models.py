@@ -68,7 +68,7 @@ class Endpoint(Row):
                 condition=Q(sharing=Sharing.ANY.value) | Q(owner__isnull=False), name="private_endpoint_has_an_owner"
             ),
             models.CheckConstraint(
-                condition=Q(capacity__gt=0)
+                condition=Q(capacity__isnull=False, capacity__gt=0)  # of a null, « > 0 » is neither true nor false
                 | (Q(capacity__isnull=True, shares={}) & ~Q(sharing=Sharing.PRIVATE_FIRST.value)),
                 name="endpoint_where_some_pass_first_has_a_capacity",
             ),

@@ -1,4 +1,3 @@
-
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -47,7 +46,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='endpoint',
-            constraint=models.CheckConstraint(condition=models.Q(('capacity__gt', 0), models.Q(('capacity__isnull', True), ('shares', {}), models.Q(('sharing', 'private-first'), _negated=True)), _connector='OR'), name='endpoint_where_some_pass_first_has_a_capacity'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('capacity__gt', 0), ('capacity__isnull', False)), models.Q(('capacity__isnull', True), ('shares', {}), models.Q(('sharing', 'private-first'), _negated=True)), _connector='OR'), name='endpoint_where_some_pass_first_has_a_capacity'),
         ),
         migrations.AddConstraint(
             model_name='use',
