@@ -51,6 +51,10 @@ def parts(url: str) -> dict[str, tuple[int, bytes]]:
         snapshot.Model("a-lui-d-abord", (first,)),
         snapshot.Model("deux", (target(url, endpoint="d1", capacity=1), target(url, endpoint="d2", capacity=1))),
         snapshot.Model("mort", (target(nobody, endpoint="mort", capacity=1), target(url, endpoint="vif", capacity=1))),
+        snapshot.Model("deux-classes", (
+            target(url, endpoint="habilite", capacity=1),
+            target(url, endpoint="loin", clearance=world.INTERNAL),
+        )),
         snapshot.Model("sans", (target(url, endpoint="sans"),)),
     )  # fmt: skip
     made: dict[str, snapshot.Part] = {
@@ -61,6 +65,8 @@ def parts(url: str) -> dict[str, tuple[int, bytes]]:
         keys = {token.key_digest(key): grant(institution=uai, use_id=f"01900000-0000-7000-8000-0000{uai}")}
         if uai == A:
             keys[token.key_digest(BATCH)] = grant(institution=A, priority="batch")
+            for mode in ("mask", "cleared-only"):
+                keys[token.key_digest(f"sk-proue-line-{mode}")] = grant(institution=A, shield=mode)
         made |= snapshot.grants_parts(uai, keys, {})
     return {name: (1, snapshot.encode_part(name, part)) for name, part in made.items()}
 
@@ -87,7 +93,7 @@ class Held:
             await self._says(asked)
 
     def let(self, asked: world.Asked | None = None) -> str:
-        """One answers: the first. Returns what it was asked."""
+        """One answers: the first. What it was asked."""
         until(lambda: self.asked)
         with self._lock:
             one = asked or self.asked[0]
@@ -277,6 +283,29 @@ def test_a_free_machine_goes_before_a_wait(lined, engine, clients):
     held.let()
     held.let()
     assert third.result().headers["x-proue-endpoint"] == "d2"
+    until(lambda: idle(lined))
+
+
+@pytest.mark.parametrize(
+    ("mode", "says", "goes"),
+    [("mask", "à camille@exemple.fr", "loin"), ("cleared-only", "à camille@exemple.fr", "habilite"),
+     ("cleared-only", "bonjour", "loin")],
+)  # fmt: skip
+def test_a_free_machine_must_be_allowed_to_read_it(lined, engine, clients, mode, says, goes):
+    """Rather than wait it goes to a machine that is less cleared: masked, or not at all."""
+    held = Held(engine)
+    given = {"model": "deux-classes", "says": says}
+    fill(lined, clients, held, B, count=1, model="deux-classes")
+    second = clients.submit(ask, lined.port, f"sk-proue-line-{mode}", **given)
+    if goes == "habilite":
+        until(lambda: waiting(lined, "habilite") == 1)
+        held.let()
+        assert "camille@" in held.let()
+    else:
+        until(lambda: len(held.asked) == 2)
+        assert "camille@" not in held.let(held.asked[1])
+        held.let()
+    assert second.result().headers["x-proue-endpoint"] == goes
     until(lambda: idle(lined))
 
 
