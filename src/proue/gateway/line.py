@@ -362,8 +362,12 @@ class Line:
         Raises GatewayError queue.full or queue.too_long, and ClientGone. `watch` calls when the client leaves.
         """
         for target in targets:
-            if self.free(target):
-                return self._lane(target).start(caller.institution, target) if target.capacity else Slot(target)
+            if not target.capacity:
+                return Slot(target)
+            lane = self._lane(target)
+            lane.pump()
+            if lane.free:
+                return lane.start(caller.institution, target)
         return await self._wait(targets, caller, watch)
 
     async def _wait(self, targets: Sequence[Target], caller: Caller, watch: Watch) -> Slot:
