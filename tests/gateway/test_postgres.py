@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -538,6 +539,31 @@ def test_several_workers_share_a_port_and_each_counts(started, postgres, engine)
     assert until(lambda: usages(postgres) == [(30,)], 3)
     for child in children:
         assert not Path(f"/proc/{child}").exists()
+
+
+def test_gateways_divide_a_capacity_while_they_live(started, postgres, engine):
+    """Each finds out how many they are with its beat; one that left gives its slots back with its row."""
+    model = snapshot.Model("modele", (world.target(engine.url, capacity=3),))
+    postgres.publish({snapshot.ROUTES: (2, snapshot.encode_part(snapshot.ROUTES, snapshot.RoutesPart((model,))))})
+    one = started(None, database_url=postgres.url)
+
+    def slots(gateway):
+        assert post(gateway.port).status == 200
+        found = re.search(
+            r'^proue_gateway_slots\{endpoint="essai"\} (\S+)$',
+            get(gateway.port, "/metrics").body.decode(),
+            re.MULTILINE,
+        )
+        return float(found[1])
+
+    assert until(lambda: slots(one) == 3)
+    two = started(None, database_url=postgres.url)
+    assert until(lambda: (slots(one), slots(two)) == (2, 1), 8)  # the first to start has the odd one
+    assert two.stop() == 0
+    assert until(lambda: slots(one) == 3, 8)
+    postgres.ask("INSERT INTO serving_gateway VALUES (gen_random_uuid(), now(), now() - interval '21 seconds', '{}')")
+    postgres.ask("INSERT INTO serving_gateway VALUES ('ffffffff-0000-7000-8000-000000000000', now(), now(), '{}')")
+    assert until(lambda: slots(one) == 2, 8)  # the silent one is not counted
 
 
 # --- starting

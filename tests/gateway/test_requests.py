@@ -178,7 +178,7 @@ def test_me(gateway):
     me = get(gateway.port, "/v1/me", authorization=f"Bearer {KEY}").json
     assert me == {
         "object": "me", "use": "assistance", "purpose": "Essayer", "institution": "0999901A", "data_class": "internal",
-        "ceiling": "sensitive", "models": me["models"], "budgets": [], "expires_at": None,
+        "ceiling": "sensitive", "models": me["models"], "budgets": [], "queue": [], "expires_at": None,
     }  # fmt: skip
     assert "modele" in me["models"]
     assert get(gateway.port, "/v1/me", authorization=f"Bearer {session()}").json["expires_at"] == FAR

@@ -51,6 +51,20 @@ def test_a_member_s_page_shows_its_needs_to_members(site, role, reads):
     assert "membre depuis le 1" in page
 
 
+def test_whose_machine_it_is_and_who_is_sure_of_a_share_is_said(site):
+    own = html(site.client().get(reverse("alliance_institution", args=["0999901A"])))
+    assert "sa machine" in own
+    assert "son propriétaire passe d’abord" in own
+    assert "8 demandes à la fois" in own
+    share = html(site.client().get(reverse("alliance_institution", args=["0999903C"])))
+    assert "machine de Université des Deux-Rives" in share
+    assert "sûr d’avoir 25" in share
+    models = html(site.client().get(reverse("models")))
+    assert reverse("alliance_institution", args=["0999902B"]) in models
+    assert "Université des Îles est sûr d’avoir 25" in models
+    assert "sert bien 4 demandes à la fois" in models
+
+
 def test_its_texts_its_engines_under_their_convention_and_its_uses(site):
     url = reverse("alliance_institution", args=["0999901A"])
     page = html(site.client().get(url))

@@ -227,6 +227,58 @@ BAD = [
 ]
 
 
+OWN = """owner: 0999901A
+    sharing: private-first
+    capacity: 8                             # requests at once
+    shares: {0999901A: 30}                  # percent
+    country: FR"""
+
+
+def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
+    run(files(INTERFACE), now=now)
+    again = run(
+        files(
+            INTERFACE.replace("\n    country: FR", f"\n    {OWN}", 1).replace(
+                "shield: mask", "shield: mask, priority: batch"
+            )
+        ),
+        now=now,
+    )
+    assert (
+        "~ endpoint rives-petit (owner: — → Université des Deux-Rives, sharing: any → private-first, capacity: — → 8"
+        in str(again)
+    )
+    with system("demo"):
+        row = Endpoint.objects.get()
+        assert (row.owner.uai, row.sharing, row.capacity, row.shares) == (
+            "0999901A",
+            "private-first",
+            8,
+            {"0999901A": 30},
+        )
+        assert Use.objects.get().priority == "batch"
+        assert Fact.objects.filter(kind="endpoint.declared").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("new", "line", "sentence"),
+    [
+        ("owner: 0999909Z\n    country: FR", 9, "L’établissement « 0999909Z »"),
+        ("sharing: private-only\n    country: FR", 9, "un établissement pour « owner »"),
+        ("sharing: mine\n    country: FR", 9, "ne peut pas valoir « mine »"),
+        (OWN.replace("capacity: 8 ", "position: 8"), 6, "donnez « capacity »"),
+        (OWN.replace("capacity: 8 ", "capacity: 0 "), 11, "de 1 à 10000"),
+        (OWN.replace("30}", "130}"), 12, "0999901A: 130"),
+        (OWN.replace("0999901A: 30", "0999909Z: 30"), 12, "0999909Z: 30"),
+        (OWN.replace("{0999901A: 30}", "30"), 12, "attend une table"),
+    ],
+)
+def test_what_is_wrong_of_its_sharing_is_said(files, now, new, line, sentence):
+    path = files(INTERFACE.replace("\n    country: FR", f"\n    {new}", 1))
+    lines = problems(path, now=now)
+    assert [one for one in lines if one.startswith(f"{path}, ligne {line} : ") and sentence in one], lines
+
+
 @pytest.mark.parametrize(("old", "new", "line", "sentence"), BAD)
 def test_an_error_names_its_line_and_nothing_is_applied(files, now, old, new, line, sentence):
     assert old in INTERFACE

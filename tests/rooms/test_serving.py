@@ -107,6 +107,18 @@ def snapshot():
         return queries.published()
 
 
+def test_whose_an_endpoint_is_and_how_it_is_shared_reach_the_gateway(world, now):
+    with system("demo"):
+        world.declare_endpoint(owner=world.rives, sharing="private-first", capacity=8, shares={"0999901A": 30})
+        world.declare_use(priority="batch")
+    publish(now)
+    seen = snapshot()
+    (target,) = seen.routes["petit"]
+    assert (target.owner, target.sharing, target.capacity) == ("0999901A", "private-first", 8)
+    assert target.shares == (("0999901A", 30),)
+    assert seen.grants[key_digest(world.key.secret)].priority == "batch"
+
+
 def test_the_parts_say_what_the_rows_say(world, now):
     assert set(publish(now)) == {"policy", "routes", "grants:0999901A"}
     seen = snapshot()

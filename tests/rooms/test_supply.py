@@ -137,6 +137,60 @@ def test_the_engine_secret_is_sealed_and_kept_until_told_otherwise(world):
         assert world.declare_endpoint(secret="")[0].sealed_secret is None
 
 
+def test_an_institution_shares_its_engine(world):
+    own = {"owner": world.rives, "sharing": "private-first", "capacity": 8, "shares": {"0999902B": 20, "0999901A": 30}}
+    with system("demo"):
+        assert world.declare_endpoint(**own)[1] is True
+        assert world.declare_endpoint(**own)[1] is False
+        (one,) = queries.offered_models()
+    assert (one.owner, one.owner_name, one.sharing, one.capacity) == ("0999901A", "Deux-Rives", "private-first", 8)
+    assert one.shares == (("0999901A", 30), ("0999902B", 20))
+    body = facts("endpoint.declared")[-1].body
+    assert (body["owner_id"], body["sharing"], body["capacity"]) == (str(world.rives.pk), "private-first", 8)
+    assert body["shares"] == {"0999901A": 30, "0999902B": 20}
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({"sharing": "mine"}, rules.UnknownWord),
+        ({"sharing": "private-only", "owner": None}, rules.OwnerMissing),
+        ({"sharing": "private-first", "owner": None, "capacity": 2}, rules.OwnerMissing),
+        ({"sharing": "private-first"}, rules.CapacityMissing),
+        ({"shares": {"0999901A": 10}}, rules.CapacityMissing),
+        ({"capacity": 0}, rules.BadCapacity),
+        ({"capacity": 10_001}, rules.BadCapacity),
+        ({"capacity": 2, "shares": {"0999901A": 0}}, rules.BadShare),
+        ({"capacity": 2, "shares": {"0999901A": 60, "0999902B": 41}}, rules.BadShare),
+        ({"capacity": 2, "shares": {"0999999Z": 10}}, rules.BadShare),
+    ],
+)
+def test_what_could_not_be_shared_so_is_refused(world, given, refusal):
+    with system("demo"), pytest.raises(refusal):
+        world.declare_endpoint(**{"owner": world.rives, **given})
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"sharing": "mine"}, "endpoint_sharing_is_known"),
+        ({"sharing": "private-only"}, "private_endpoint_has_an_owner"),
+        ({"capacity": 0}, "endpoint_where_some_pass_first_has_a_capacity"),
+        ({"shares": {"0999901A": 10}}, "endpoint_where_some_pass_first_has_a_capacity"),
+    ],
+)
+def test_the_database_refuses_it_too(world, changes, constraint):
+    with pytest.raises(IntegrityError, match=constraint), system("demo"):
+        Endpoint.objects.update(**changes)
+
+
+def test_a_use_may_be_batch(world):
+    with system("demo"):
+        assert world.declare_use(priority="batch")[0].priority == "batch"
+        with pytest.raises(rules.UnknownWord):
+            world.declare_use(priority="urgent")
+
+
 def test_the_public_register_shows_neither_address_nor_secret(world):
     with scope(PUBLIC_ACTOR):
         (one,) = queries.offered_models()

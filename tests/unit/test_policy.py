@@ -11,6 +11,7 @@ from proue.kernel.policy import Admit, Because, Gate, Operation, Refuse, decide,
 
 CHAT = Operation.CHAT
 NOW = 1_000.0
+OURS, THEIRS = "0999901A", "0999902B"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Grant:
     not_before: float = 0.0
     expires_at: float | None = None
     operations: tuple[str, ...] = (CHAT,)
+    institution: str = OURS
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Target:
     clearance: int = 2
     operations: tuple[str, ...] = field(default=(CHAT,))
     gates: tuple[Gate, ...] = ()
+    owner: str = ""
+    sharing: str = "any"
 
 
 def ask(grant=Grant(), routes=None, **changes):
@@ -61,6 +65,34 @@ def test_every_refusal(answer, status, code):
     assert isinstance(refused, Refuse)
     assert (refused.status, refused.code) == (status, code)
     assert refused.definitive is (status != 503)
+
+
+@pytest.mark.parametrize(
+    ("sharing", "owner", "open_"),
+    [("any", THEIRS, True), ("private-first", THEIRS, True), ("private-only", THEIRS, False),
+     ("private-only", OURS, True), ("private-only", "", False), ("a word of tomorrow", THEIRS, False)],
+)  # fmt: skip
+def test_a_private_endpoint_answers_its_owner_alone(sharing, owner, open_):
+    routes = {"m": [Target("private", owner=owner, sharing=sharing)]}
+    if open_:
+        assert isinstance(ask(routes=routes), Admit)
+        assert reachable(routes, Grant(), now=NOW) == ["m"]
+    else:
+        refused = ask(routes=routes)
+        assert (refused.status, refused.code, refused.param, refused.definitive) == (
+            403,
+            "endpoint.private",
+            "model",
+            True,
+        )
+        assert reachable(routes, Grant(), now=NOW) == []
+
+
+def test_what_is_private_to_another_is_passed_over():
+    routes = {"m": [Target("theirs", 4, owner=THEIRS, sharing="private-only"), Target("all", 1)]}
+    assert ask(routes=routes).target.endpoint == "all"
+    assert ask(routes=routes, asked_class="personal").code == "class.above_clearance"
+    assert ask(Grant(institution=THEIRS), routes, asked_class="personal").target.endpoint == "theirs"
 
 
 def test_the_first_cleared_endpoint_in_the_published_order_is_taken():

@@ -72,6 +72,10 @@ class Model(msgspec.Struct, frozen=True):
     params_total_b: float | None
     params_active_b: float | None
     energy_tier: str | None
+    owner: str | None  # UAI of the institution whose machine it is
+    sharing: str
+    capacity: int | None  # requests at once; beyond, they wait their turn
+    shares: dict[str, int]  # UAI → percent of the capacity
 
     @classmethod
     def of(cls, offer: OfferedModel, tier: str | None) -> "Model":
@@ -89,6 +93,10 @@ class Model(msgspec.Struct, frozen=True):
             params_total_b=offer.params_total_b,
             params_active_b=offer.params_active_b,
             energy_tier=tier,
+            owner=offer.owner or None,
+            sharing=offer.sharing,
+            capacity=offer.capacity,
+            shares=dict(offer.shares),
         )
 
 

@@ -286,6 +286,7 @@ class Use:
     data_class: int
     models: tuple[str, ...]
     purpose: str = ""
+    institution: str = ""  # UAI
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +296,7 @@ class Way:
     model: str
     endpoint: str
     clearance: int
+    only_for: str = ""  # the institution that it answers; nobody's: all
 
 
 class What(StrEnum):
@@ -378,7 +380,13 @@ def _loses(use: Use, endpoint: str, gate: Gate, gates_of: Mapping[str, Sequence[
     """It had a way just before the gate closes, and has none from then on."""
     if use.data_class != gate.data_class or gate.until is None:
         return False
-    mine = [way for way in ways if (ANY in use.models or way.model in use.models) and use.data_class <= way.clearance]
+    mine = [
+        way
+        for way in ways
+        if (ANY in use.models or way.model in use.models)
+        and use.data_class <= way.clearance
+        and way.only_for in {"", use.institution}
+    ]
     before = [
         way for way in mine if _open(gates_of.get(way.endpoint, ()), use.data_class, gate.until, just_before=True)
     ]

@@ -14,7 +14,7 @@ from proue.assurance.expressions import compiled
 from proue.assurance.foresight import Case, Engagement, Foreseen, Held, Known, Rule, Waiver, Way
 from proue.assurance.queries.checks import gate_checks, needs_behind
 from proue.assurance.queries.derogations import in_force
-from proue.kernel.policy import Gate
+from proue.kernel.policy import OPEN, Gate
 from proue.procurement import queries as procurement
 from proue.procurement.queries import Bound
 from proue.store.models import Link
@@ -22,6 +22,7 @@ from proue.store.rules import LinkState, Relation
 from proue.supply import queries as supply
 
 if TYPE_CHECKING:
+    from proue.institutions.models import Institution
     from proue.supply.models import Attribute
 
 FORECAST_DAYS = 90
@@ -36,6 +37,10 @@ class OfferLike(Protocol):
     def name(self) -> str: ...
     @property
     def clearance(self) -> int: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def sharing(self) -> str: ...
 
 
 class UseLike(Protocol):
@@ -49,6 +54,24 @@ class UseLike(Protocol):
     def data_class(self) -> int: ...
     @property
     def models(self) -> Sequence[str]: ...
+    @property
+    def institution(self) -> "Institution": ...
+
+
+class Owned(Protocol):
+    @property
+    def owner(self) -> str: ...
+    @property
+    def sharing(self) -> str: ...
+
+
+def only_for(offer: Owned) -> str:
+    """The institution that a private machine answers; nobody's name when it answers all."""
+    return "" if offer.sharing in OPEN else offer.owner
+
+
+def use_of(use: UseLike) -> foresight.Use:
+    return foresight.Use(use.code, use.data_class, tuple(use.models), use.purpose, use.institution.uai)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +202,17 @@ def forecast(at: datetime, days: int = FORECAST_DAYS, *, uses: Iterable[UseLike]
     """
     offers = supply.offers()
     declared = supply.publishable_uses() if uses is None else uses
-    return foreseen(plan(offers, at), offers, declared, at, days)
+    return foreseen(plan(offers, at), offers, [use_of(one) for one in declared], at, days)
 
 
 def foreseen(
-    planned: Plan, offers: Iterable[OfferLike], uses: Iterable[UseLike], at: datetime, days: int = FORECAST_DAYS
+    planned: Plan, offers: Iterable[OfferLike], uses: Sequence[foresight.Use], at: datetime, days: int = FORECAST_DAYS
 ) -> list[Foreseen]:
     """The same of a plan that is already made."""
     closings = foresight.closings(
         planned.gates,
-        [Way(one.name, one.endpoint, one.clearance) for one in offers],
-        [foresight.Use(one.code, one.data_class, tuple(one.models), one.purpose) for one in uses],
+        [Way(one.name, one.endpoint, one.clearance, only_for(one)) for one in offers],
+        uses,
         at,
         at + timedelta(days=days),
     )

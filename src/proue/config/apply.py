@@ -21,7 +21,7 @@ from proue.institutions import actions as institutions
 from proue.institutions.access import Actor, Job, institution_for
 from proue.institutions.queries import person_by_email
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Shield
+from proue.kernel.policy import Priority, Sharing, Shield
 from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
@@ -217,6 +217,10 @@ class _Work:
             generative=given.get("generative", True),
             active=given.get("active", True),
             position=given.get("position", 100),
+            owner=self._institution_of(entry, "owner") if "owner" in given else None,
+            sharing=given.get("sharing", Sharing.ANY.value),
+            capacity=given.get("capacity"),
+            shares=given.get("shares"),
             at=self.at,
         )
         self._compare("endpoint", row.code, before, row, moved)
@@ -263,6 +267,7 @@ class _Work:
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),
             persons=[self._person(one, "persons") for one in given.get("persons", [])],
+            priority=given.get("priority", Priority.INTERACTIVE.value),
             at=self.at,
         )
         self._compare("use", row.code, before, row, moved)
@@ -381,14 +386,14 @@ class _Work:
     def _person(email: str, key: str) -> "Person":
         person = person_by_email(email)
         if person is None:
-            raise _Wrong(key, f"Aucun compte ne porte l’adresse « {email} ».")
+            raise _Wrong(key, f"Aucun compte ne porte l’adresse « {email} ».")
         return person
 
-    def _institution_of(self, entry: Entry) -> "Institution":
+    def _institution_of(self, entry: Entry, key: str = "institution") -> "Institution":
         try:
-            return institution_for(entry.values["institution"])
+            return institution_for(entry.values[key])
         except NotFound:
-            raise self._unknown(entry, "institution", "institutions", "uai", "L’établissement") from None
+            raise self._unknown(entry, key, "institutions", "uai", "L’établissement") from None
 
     def _unknown(self, entry: Entry, key: str, section: str, code: str, what: str) -> Exception:
         return unknown(self.declared, entry, key, section, code, what)
@@ -472,6 +477,16 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "Une clé de nœud s’écrit « ed25519:… » (`proue node key` l’affiche) et va avec l’adresse « node:{endpoint} ».",
     ),
     "endpoint.bad_description": ("{kind}", "« {kind} » ne peut pas contenir « {key}: {value} »."),
+    "endpoint.owner_missing": ("sharing", "Un moteur « {sharing} » a un établissement pour « owner »."),
+    "endpoint.capacity_missing": (
+        "capacity",
+        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : donnez « capacity ».",
+    ),
+    "endpoint.bad_capacity": ("capacity", "« capacity » va de 1 à {most} demandes à la fois."),
+    "endpoint.bad_share": (
+        "shares",
+        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %, et 100 % au plus pour tous.",
+    ),
     "model.bad_shape": (
         "params_active_b",
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",

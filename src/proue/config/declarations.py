@@ -15,7 +15,8 @@ import yaml
 from proue.assurance.rules import Effect
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
-from proue.kernel.policy import Operation, Shield
+from proue.kernel.policy import Operation, Sharing, Shield
+from proue.kernel.policy import Priority as Turn
 from proue.metering.rules import UNITS, Per, Subject
 from proue.needs.rules import (
     MAX_REASON,
@@ -259,6 +260,12 @@ def _named(known: Collection[str], what: str) -> Reader:
     return read
 
 
+def _shares(node: yaml.Node) -> dict[str, int]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _Wrong("attend une table, comme {0999901A: 30}, en pour cent")
+    return {_text(key): _integer(value) for key, value in node.value}
+
+
 def _listed(known: Collection[str]) -> str:
     return ", ".join(sorted(known))
 
@@ -360,6 +367,10 @@ SHAPES: Mapping[str, Shape] = {
             "generative": _boolean,
             "active": _boolean,
             "position": _integer,
+            "owner": _text,
+            "sharing": _one_of(Sharing),
+            "capacity": _integer,
+            "shares": _shares,
             "models": _nested,
         },
         ("code",),
@@ -390,6 +401,7 @@ SHAPES: Mapping[str, Shape] = {
             "ceiling": _data_class,
             "assistant": _boolean,
             "persons": _texts,
+            "priority": _one_of(Turn),
         },
         ("code",),
     ),

@@ -35,6 +35,8 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 KNOWN_PORTS = {11434: "Ollama", 8080: "llama.cpp", 8000: "vLLM", 1234: "LM Studio"}
 OWNERS = {"library": "Ollama", "llamacpp": "llama.cpp", "vllm": "vLLM", "organization_owner": "LM Studio"}
 # What a model does, by its name; else it converses.
+# Of an endpoint that is there, what connecting it again leaves as it was.
+KEPT = ("country", "site", "hardware", "generative", "position", "owner", "sharing", "capacity", "shares")
 KINDS = (
     (re.compile(r"rerank", re.IGNORECASE), ["rerank"]),
     (re.compile(r"embed|\bbge\b|\be5\b|gte-|minilm", re.IGNORECASE), ["embeddings"]),
@@ -172,7 +174,7 @@ def _declare(base_url: str, name: str, names: list[str], secret: str | None) -> 
             at=at,
         )
     else:
-        kept = {word: getattr(endpoint, word) for word in ("country", "site", "hardware", "generative", "position")}
+        kept = {word: getattr(endpoint, word) for word in KEPT}
         endpoint, _ = actions.declare_endpoint(
             actor=job,
             code=endpoint.code,

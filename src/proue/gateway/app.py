@@ -19,6 +19,7 @@ from proue.gateway.dialects.messages import Messages
 from proue.gateway.dialects.responses import Responses
 from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
+from proue.gateway.line import Ahead
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
 from proue.gateway.nodes import Nodes
@@ -273,7 +274,7 @@ class App:
         _in_time(grant)
         names = reachable(snapshot.routes, grant, request.headers.get(b"x-proue-data-class"), now=time.time())
         if raw == ME:
-            return _json(_me(grant, names))
+            return _json(_me(grant, names, self._means.line.ahead(grant.institution, grant.use_id)))
         if raw == MODELS:
             return _json({"object": "list", "data": [_model(snapshot.models[name]) for name in names]})
         name = request.path[len(MODEL) :]
@@ -361,7 +362,7 @@ def _model(model: Model) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": model.created, "owned_by": model.owned_by}
 
 
-def _me(grant: Grant, names: list[str]) -> dict[str, Any]:
+def _me(grant: Grant, names: list[str], queue: list[Ahead]) -> dict[str, Any]:
     return {
         "object": "me",
         "use": grant.use,
@@ -371,5 +372,14 @@ def _me(grant: Grant, names: list[str]) -> dict[str, Any]:
         "ceiling": CODES[grant.ceiling],
         "models": names,
         "budgets": [],
+        "queue": [
+            {
+                "model": one.model,
+                "waiting": one.waiting,
+                "position": one.position,
+                "expected_wait_ms": round(one.expected_s * 1000),
+            }
+            for one in queue
+        ],
         "expires_at": grant.expires_at,
     }

@@ -26,6 +26,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 class Count(Exchange):
     __slots__ = ()
+    waits = False  # a tokenizer is no engine
 
     @staticmethod
     def of(asked: Asked) -> Asked:

@@ -1,7 +1,7 @@
 """Every refusal that a client of `/v1` may meet: code → status, French, English. The shape is OpenAI's."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,12 +32,13 @@ class GatewayError(Exception):
 
     def __init__(
         self, code: str, *, param: str | None = None, definitive: bool | None = None, status: int | None = None,
-        because: tuple[Because, ...] = (), **details: object,
+        because: tuple[Because, ...] = (), headers: Sequence[tuple[bytes, bytes]] = (), **details: object,
     ) -> None:  # fmt: skip
         super().__init__(code)
         self.code = code
         self.param = param
         self.because = because
+        self.headers = headers
         self.details = details
         known = SENTENCES.get(code, UNKNOWN)
         self.status = status or known.status
@@ -129,6 +130,21 @@ SENTENCES: dict[str, Sentence] = {
         "son, fichier, jetons, ou plus de {limit} Ko) : rien n’a été transmis.",
         "This use protects personal data, and not everything in this request can be looked into (image, sound, file, "
         "tokens, or more than {limit} kB): nothing was sent.",
+    ),
+    "endpoint.private": Sentence(
+        403,
+        "Les machines qui servent ce modèle ne répondent qu’à l’établissement qui les possède : rien n’a été transmis.",
+        "The machines that serve this model answer only the institution that owns them: nothing was sent.",
+    ),
+    "queue.full": Sentence(
+        429,
+        "Trop de demandes attendent déjà leur tour à ce modèle, rien n’a été transmis : réessayez dans {seconds} s.",
+        "Too many requests already wait for their turn at this model, and nothing was sent: try again in {seconds} s.",
+    ),
+    "queue.too_long": Sentence(
+        503,
+        "Votre tour n’est pas venu en {waited} s d’attente, et rien n’a été transmis : réessayez dans {seconds} s.",
+        "Your turn did not come within {waited} s, and nothing was sent: try again in {seconds} s.",
     ),
     "endpoint.none_left": Sentence(
         503,
@@ -432,7 +448,8 @@ def answer(error: GatewayError, *, english: bool, given: Iterable[tuple[bytes, b
     body = payload(error, english=english)
     headers = [
         (b"content-type", b"application/json"),
-        *retry.headers(error.status, given, now=time.time(), definitive=error.definitive),
+        *retry.headers(error.status, (*error.headers, *given), now=time.time(), definitive=error.definitive),
+        *(one for one in error.headers if one[0] not in retry.NAMES),
     ]
     if error.because:
         headers.append((b"x-proue-route-reason", reason_header(error).encode("ascii", "replace")))

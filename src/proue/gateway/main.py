@@ -19,6 +19,7 @@ from proue.gateway.app import App
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.laboratory import FileSource, Refused, starting_state
+from proue.gateway.line import Line
 from proue.gateway.metrics import Metrics
 from proue.gateway.nodes import Nodes
 from proue.gateway.outbox import Identity, Keeper, Outbox
@@ -83,7 +84,8 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         copy=settings.spool_dir / "snapshot.bin",
     )
     shipper = _shipper(settings, journal, spool)
-    metrics = Metrics()
+    line = Line(limits, part=lambda: source.part)
+    metrics = Metrics(line)
     nodes = Nodes(settings, source=source, metrics=metrics)
     source.nodes = nodes.answering
     upstreams = Upstreams(limits, nodes.open)
@@ -112,6 +114,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         metrics=metrics,
         limits=limits,
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
+        line=line,
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges, nodes=nodes)
     http = server.make_server(app, limits)

@@ -3,7 +3,8 @@
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -34,8 +35,25 @@ class Histogram:
         return rows
 
 
+class Lot(NamedTuple):
+    """One endpoint that has a capacity."""
+
+    endpoint: str
+    slots: int  # of it that are this process's to give
+    busy: int
+    waiting: int
+
+
+class Lots(Protocol):
+    queued: dict[str, Histogram]
+    unserved: dict[tuple[str, str], int]
+
+    def lots(self) -> Iterable[Lot]: ...
+
+
 class Metrics:
-    def __init__(self) -> None:
+    def __init__(self, line: Lots) -> None:
+        self.line = line
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
         self.attempts: dict[tuple[str, str], int] = defaultdict(int)  # endpoint, how it ended
         self.tokens: dict[str, int] = defaultdict(int)
@@ -96,14 +114,35 @@ class _Collector(Collector):
         yield _histogram("proue_gateway_first_byte_seconds", "Until the first byte of an answer", metrics.first_byte)
         yield GaugeMetricFamily("proue_gateway_in_flight", "Requests under way", value=metrics.in_flight)
         yield GaugeMetricFamily("proue_gateway_start_time_seconds", "Start, Unix time", value=metrics.started_at)
+        yield from self._line()
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"proue_gateway_{name}", name.replace("_", " "), value=value)
 
+    def _line(self) -> Iterator[Metric]:
+        line = self._metrics.line
+        slots = GaugeMetricFamily("proue_gateway_slots", "Requests at once, this process's part", labels=["endpoint"])
+        busy = GaugeMetricFamily("proue_gateway_slots_in_use", "Requests under way", labels=["endpoint"])
+        waiting = GaugeMetricFamily("proue_gateway_queue", "Requests that wait for their turn", labels=["endpoint"])
+        for lot in line.lots():
+            slots.add_metric([lot.endpoint], lot.slots)
+            busy.add_metric([lot.endpoint], lot.busy)
+            waiting.add_metric([lot.endpoint], lot.waiting)
+        yield from (slots, busy, waiting)
+        unserved = CounterMetricFamily(
+            "proue_gateway_queue_unserved",
+            "Requests that left the queue without their turn",
+            labels=["endpoint", "why"],
+        )
+        for (endpoint, why), count in list(line.unserved.items()):
+            unserved.add_metric([endpoint, why], count)
+        yield unserved
+        yield _histogram("proue_gateway_queued_seconds", "Waits that ended with a turn", line.queued, "endpoint")
 
-def _histogram(name: str, text: str, by_operation: dict[str, Histogram]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=["operation"])
-    for operation, histogram in by_operation.items():
-        family.add_metric([operation], histogram.cumulative(), histogram.total)
+
+def _histogram(name: str, text: str, histograms: dict[str, Histogram], label: str = "operation") -> Metric:
+    family = HistogramMetricFamily(name, text, labels=[label])
+    for value, histogram in list(histograms.items()):
+        family.add_metric([value], histogram.cumulative(), histogram.total)
     return family
 
 

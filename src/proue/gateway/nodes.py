@@ -213,7 +213,7 @@ class Nodes:
                     self._greet(link)
 
     def _greet(self, link: Link) -> None:
-        link.hello(str(self._source.id), max(self._source.living, self.settings.workers))
+        link.hello(str(self._source.id), max(self._source.part[1], self.settings.workers))
 
     def close(self) -> None:
         for link in [one for links in self._links.values() for one in links]:

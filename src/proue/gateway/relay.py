@@ -14,13 +14,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 from uuid import UUID
 
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, meter, retry, route
+from proue.gateway import errors, line, meter, retry, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -49,7 +49,7 @@ from proue.gateway.upstream import (
     within,
 )  # fmt: skip
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
+from proue.kernel.policy import SILENT, Admit, Operation, Refuse, closed_by, decide
 from proue.wire import token
 from proue.wire.snapshot import Grant, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
@@ -85,6 +85,7 @@ class Means:
     metrics: Metrics
     limits: Limits
     assertion_key: bytes
+    line: line.Line
 
 
 def admit(
@@ -168,10 +169,12 @@ class Failure(NamedTuple):
 class Exchange:
     """The state of one admitted request."""
 
+    waits: ClassVar[bool] = True  # for its turn at an endpoint that has a capacity
+
     __slots__ = (
         "_admitted", "_asked", "_attempt_at", "_begun", "_counts", "_deadline", "_failures", "_first_byte_us", "_grant",
-        "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded",
-        "_snapshot", "_speech", "_stream", "_tried", "_veil", "_wanted",
+        "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_position", "_queued_s",
+        "_request", "_shielded", "_slot", "_snapshot", "_speech", "_stream", "_tried", "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -192,9 +195,9 @@ class Exchange:
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
-        self._opened = time.monotonic()
-        self._deadline = self._opened + means.limits.total_s
-        self._opened_us = time.time_ns() // 1000
+        self._slot: line.Slot | None = None
+        self._position, self._queued_s = 0, 0.0  # 0: it did not wait
+        self._start_clock()
         self._counts = Counts(tokens_in=asked.tokens_in_estimate)
         self._outcome = Outcome.INTERRUPTED
         self._first_byte_us: int | None = None
@@ -204,6 +207,11 @@ class Exchange:
         self._failures: list[Failure] = []
         self._tried: frozenset[str] = frozenset()
         self.status = 0
+
+    def _start_clock(self) -> None:
+        self._opened = time.monotonic()
+        self._deadline = self._opened + self._means.limits.total_s
+        self._opened_us = time.time_ns() // 1000
 
     @staticmethod
     def of(asked: Asked) -> Asked:
@@ -220,18 +228,24 @@ class Exchange:
     def outcome(self) -> str:
         return self._outcome.value
 
-    def name(self, line: Line) -> None:
-        line.use, line.model, line.endpoint = self._grant.use, self._asked.model, self.target.endpoint
-        line.tokens_in, line.tokens_out = self._counts.tokens_in, self._counts.tokens_out
-        line.failed = len(self._failures)
+    def name(self, said: Line) -> None:
+        said.use, said.model, said.endpoint = self._grant.use, self._asked.model, self.target.endpoint
+        said.tokens_in, said.tokens_out = self._counts.tokens_in, self._counts.tokens_out
+        said.failed = len(self._failures)
 
     async def run(self) -> None:
-        ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+        """Its turn comes before the journal: whoever leaves the line, or a killed process, owes nothing for a wait."""
         try:
-            await self._serve(ticket)
+            if self.target.capacity and self.waits:
+                await self._first_turn()
+            ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+            try:
+                await self._serve(ticket)
+            finally:
+                self._means.journal.close(ticket, self._usage())
+                self._count()
         finally:
-            self._means.journal.close(ticket, self._usage())
-            self._count()
+            self._leave()
 
     async def _serve(self, ticket: Ticket) -> None:
         try:
@@ -251,11 +265,14 @@ class Exchange:
         while (failed := await self._attempt(ticket)) is not None:
             self._failures.append(Failure(self._admitted, failed, self._wrong_of(failed)))
             self._tried |= {self.target.endpoint}
+            self._leave()
             again = await self._again(failed)
             if again is None:
                 await self._tell()
                 return
             self._settle(again)
+            if self.target.capacity and self.waits:
+                await self._turn(self._tried)
 
     async def _attempt(self, ticket: Ticket) -> UpstreamFailed | None:
         """One endpoint asked: it begins and ends here, whatever comes. What failed, if the client knows nothing of it.
@@ -302,6 +319,75 @@ class Exchange:
             return None
         log.warning("endpoint %s, request %s: %s", self.target.endpoint, self._request.id, str(failed) or failed.code)
         return failed
+
+    # --- its turn
+
+    async def _first_turn(self) -> None:
+        """Raises GatewayError, Gone."""
+        try:
+            await self._turn(frozenset())
+        except ClientGone:
+            raise Gone from None
+        except asyncio.CancelledError:
+            raise GatewayError("gateway.stopping") from None
+        if self._position:
+            self._start_clock()
+
+    async def _turn(self, tried: frozenset[str]) -> None:
+        """A slot where the policy has put it; where none is free, one of another endpoint that it allows."""
+        queue, ways = self._means.line, [self._admitted]
+        if self._veil is not None and not self._veil.inline and not queue.free(self.target):
+            await asyncio.to_thread(self._veil.look)
+        while not queue.free(cast("Target", ways[-1].target)):
+            tried |= {self.target.endpoint}
+            try:
+                self._settle(self._admit(tried))
+            except GatewayError:  # nobody else may serve it
+                break
+            if self._may_be_read():
+                ways.append(self._admitted)
+        targets = {one.target.endpoint: one for one in ways}
+        grant, headers = self._grant, self._request.headers
+        caller = line.caller_of(
+            grant.institution,
+            grant.use_id,
+            self._asked.model,
+            wanted=headers.get(b"x-proue-priority", ""),
+            granted=grant.priority,
+        )
+        try:
+            slot = await queue.enter([cast("Target", one.target) for one in ways], caller, self._request.link.watch)
+        except BaseException:
+            self._settle(ways[0])
+            self._counts = Counts(tokens_in=0, estimated=False)  # nothing left, or nobody answered
+            raise
+        finally:
+            self._request.link.forget()
+        self._settle(targets[slot.target.endpoint])
+        self._slot = slot
+        if slot.position:
+            self._position, self._queued_s = slot.position, self._queued_s + slot.queued_s
+            self._still_open()
+
+    def _still_open(self) -> None:
+        """Raises GatewayError: a gate closed at its instant while the request waited."""
+        because = closed_by(self.target, int(self._admitted.data_class), time.time())
+        if because:
+            self._counts = Counts(tokens_in=0, estimated=False)
+            raise GatewayError("policy.gate_closed", param="x-proue-data-class", because=because)
+
+    def _may_be_read(self) -> bool:
+        """By this machine."""
+        try:
+            self._readable()
+        except GatewayError:
+            return False
+        return True
+
+    def _leave(self) -> None:
+        if self._slot is not None:
+            self._means.line.leave(self._slot)
+            self._slot = None
 
     # --- towards the engine
 
@@ -416,6 +502,9 @@ class Exchange:
                 *headers,
                 (SHIELD, ",".join(f"{kind}={count}" for kind, count in self._shielded.items()).encode()),
             ]
+        if self._position:
+            queued = b"%d" % (self._queued_s * 1000)
+            headers = [*headers, (line.POSITION, b"%d" % self._position), (line.QUEUED, queued)]
         return [
             *headers,
             *self._request.notice,

@@ -12,6 +12,7 @@ PATIENCE_MS = 120_000
 DELAY_MAX = 1e9
 SATURATED = frozenset({429, 503, 529})
 TRANSIENT = frozenset({408, 409, 425, 429})  # of the refusals that are the client's
+NAMES = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 
 Headers = list[tuple[bytes, bytes]]
 

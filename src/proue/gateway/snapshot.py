@@ -26,13 +26,24 @@ log = logging.getLogger("proue.gateway")
 CHANNEL = "proue_snapshot"
 POLL_S = 2.0
 BEAT_S = 5.0
-LIVE_S = 20.0  # a gateway that has said nothing for so long lives no more
+LIVE_S = 20  # without a beat for longer, a gateway is no longer one of us
 CONNECT_S = 3
 STATEMENT_S = 20.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 2.0
 PARTS_AT_ONCE = 8  # read: two hundred kilobytes each at most, about
 COPY_MAX = 512 * 1024 * 1024
 MAC_BYTES = 32
+
+
+# The others as they stood before; a beat is one statement.
+BEAT = """
+WITH beat AS (
+  INSERT INTO serving_gateway (id, started_at, seen_at, versions, nodes) VALUES (%s, %s, now(), %s, %s)
+  ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at, versions = EXCLUDED.versions, nodes = EXCLUDED.nodes
+)
+SELECT count(*) FILTER (WHERE id < %s), count(*)
+  FROM serving_gateway WHERE id <> %s AND seen_at > now() - make_interval(secs => %s)
+"""
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -56,7 +67,7 @@ class Source:
         self.current = Snapshot()
         self.loaded = asyncio.Event()
         self.connected = False
-        self.living = 1  # gateways, this one among them
+        self.part = (0, 1)  # our rank among the living gateways, and how many: the last known without PostgreSQL
         self.nodes: Callable[[], list[str]] = list  # endpoints whose node is here and whose engine answers
 
     def shut(self, now: float) -> str:
@@ -179,16 +190,11 @@ class Source:
     # --- the living
 
     async def _beat(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(
-            "INSERT INTO serving_gateway (id, started_at, seen_at, versions, nodes) VALUES (%s, %s, now(), %s, %s) "
-            "ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at, versions = EXCLUDED.versions, "
-            "nodes = EXCLUDED.nodes",
-            [self.id, self.started_at, Jsonb(self.versions), Jsonb(self.nodes())],
-        )
         cursor = await connection.execute(
-            "SELECT count(*) FROM serving_gateway WHERE seen_at > now() - make_interval(secs => %s)", [LIVE_S]
+            BEAT, [self.id, self.started_at, Jsonb(self.versions), Jsonb(self.nodes()), self.id, self.id, LIVE_S]
         )
-        (self.living,) = await cursor.fetchone() or (1,)
+        before, others = await cursor.fetchone() or (0, 0)
+        self.part = (before, others + 1)
 
     async def _leave(self, connection: psycopg.AsyncConnection) -> None:
         try:

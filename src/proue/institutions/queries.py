@@ -37,6 +37,11 @@ def directory(*, text: str = "") -> QuerySet[Institution]:
     return rows.filter(Q(name__icontains=text) | Q(uai__icontains=text)) if text else rows
 
 
+def names() -> dict[str, str]:
+    """UAI → name."""
+    return dict(Institution.objects.values_list("uai", "name"))
+
+
 def institution_by_uai(uai: str) -> Institution | None:
     return Institution.objects.filter(uai=uai).first()
 

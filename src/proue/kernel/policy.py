@@ -25,6 +25,22 @@ class Shield(StrEnum):
     CLEARED_ONLY = "cleared-only"
 
 
+class Sharing(StrEnum):
+    """For whom an endpoint works, as its owner decided."""
+
+    ANY = "any"
+    PRIVATE_FIRST = "private-first"  # the owner's requests pass first; others borrow what is idle
+    PRIVATE_ONLY = "private-only"
+
+
+OPEN = (Sharing.ANY.value, Sharing.PRIVATE_FIRST.value)  # to everyone; a word that we do not know is open to its owner
+
+
+class Priority(StrEnum):
+    INTERACTIVE = "interactive"
+    BATCH = "batch"  # lets whoever waits for an answer go first
+
+
 class Operation(StrEnum):
     """OpenTelemetry GenAI operation names where they exist."""
 
@@ -80,6 +96,8 @@ class GrantView(Protocol):
     def expires_at(self) -> float | None: ...
     @property
     def operations(self) -> Sequence[str]: ...
+    @property
+    def institution(self) -> str: ...
 
 
 class TargetView(Protocol):
@@ -93,6 +111,10 @@ class TargetView(Protocol):
     def operations(self) -> Sequence[str]: ...
     @property
     def gates(self) -> Sequence[Gate]: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def sharing(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +189,10 @@ def decide(
     able = [target for target in targets if operation in target.operations]
     if not able:
         return Refuse(400, "model.operation_not_supported", "model")
-    cleared = [target for target in able if data_class <= target.clearance]
+    shared = [target for target in able if is_shared(target, grant)]
+    if not shared:
+        return Refuse(403, "endpoint.private", "model")
+    cleared = [target for target in shared if data_class <= target.clearance]
     if not cleared:
         return Refuse(403, "class.above_clearance", "x-proue-data-class")
     fit = [target for target in cleared if not (target.gates and closed_by(target, data_class, now))]
@@ -217,8 +242,13 @@ def reachable(
     return [
         model
         for model, targets in routes.items()
-        if may_use(grant, model) and any(may_receive(target, data_class, now) for target in targets)
+        if may_use(grant, model)
+        and any(is_shared(target, grant) and may_receive(target, data_class, now) for target in targets)
     ]
+
+
+def is_shared(target: TargetView, grant: GrantView) -> bool:
+    return target.sharing in OPEN or target.owner == grant.institution
 
 
 def may_receive(target: TargetView, data_class: int, now: float) -> bool:

@@ -48,6 +48,15 @@ SENTENCES: Mapping[str, Promise] = {
         "Une clé de nœud s’écrit « ed25519:… » et va avec l’adresse « node:{endpoint} », et avec nulle autre."
     ),
     "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
+    "endpoint.owner_missing": _("Un moteur réservé a un propriétaire : dites à quel établissement il est."),
+    "endpoint.capacity_missing": _(
+        "Qui passe d’abord, ou a sa part, n’a de sens que si d’autres attendent : dites combien de demandes ce moteur "
+        "sert bien à la fois."
+    ),
+    "endpoint.bad_capacity": _("Un moteur sert de 1 à {most} demandes à la fois."),
+    "endpoint.bad_share": _(
+        "Une part revient à un établissement déclaré et va de 1 à 100 %, 100 % au plus pour tous ensemble."
+    ),
     "model.bad_shape": _(
         "Les paramètres et les experts d’un modèle sont positifs, et ceux qui sont actifs ne dépassent pas le total."
     ),

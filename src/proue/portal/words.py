@@ -42,6 +42,12 @@ SHIELDS: Mapping[str, Promise] = {
     "block": gettext_lazy("jamais transmises à une machine qui n’est pas habilitée : la demande est refusée"),
     "cleared-only": gettext_lazy("transmises aux seules machines habilitées, sinon la demande est refusée"),
 }
+# For whom a machine works, as kernel.policy.Sharing codes it.
+SHARINGS: Mapping[str, Promise] = {
+    "any": gettext_lazy("ouverte à tous, chacun à son tour"),
+    "private-first": gettext_lazy("son propriétaire passe d’abord, les autres prennent ce qui est libre"),
+    "private-only": gettext_lazy("réservée à son propriétaire"),
+}
 # What the shield finds, as kernel.personal names it.
 PERSONAL: Mapping[str, Promise | str] = {
     "NIR": gettext_lazy("numéro de sécurité sociale"),

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
-from proue.assurance.gates import OfferLike, Plan, UseLike, foreseen
+from proue.assurance.gates import OfferLike, Plan, UseLike, foreseen, only_for, use_of
 from proue.institutions.access import Job
 from proue.kernel.dataclass import DataClass
 from proue.ledger.actions import record
@@ -14,21 +14,23 @@ from proue.serving.facts import ClosingReminded
 from proue.serving.models import Closing
 
 
-@dataclass(frozen=True, slots=True)
-class _Like:
-    """All uses that ask for the same: a route lost to one is lost to each."""
-
-    code: str
-    purpose: str
-    data_class: int
-    models: Sequence[str]
-
-
-def foresee(planned: Plan, offers: Iterable[OfferLike], uses: Iterable[UseLike], *, at: datetime) -> int:
+def foresee(planned: Plan, offers: Sequence[OfferLike], uses: Iterable[UseLike], *, at: datetime) -> int:
     """How many reminders were given. Call inside the publication's transaction."""
-    alike = Counter((one.data_class, tuple(sorted(one.models))) for one in uses)
+    # All uses that ask for the same: a route lost to one is lost to each. Whose they are matters to private machines.
+    owners = {only_for(one) for one in offers}
+    said = [use_of(one) for one in uses]
+    alike = Counter(
+        replace(
+            one,
+            code="",
+            purpose="",
+            models=tuple(sorted(one.models)),
+            institution=one.institution if one.institution in owners else "",
+        )
+        for one in said
+    )
     asked = {str(place): (like, count) for place, (like, count) in enumerate(alike.items())}
-    groups = [_Like(code, "", *like) for code, (like, _) in asked.items()]
+    groups = [replace(like, code=code) for code, (like, _) in asked.items()]
     known = {(one.endpoint, one.data_class, one.closes_at): one for one in Closing.objects.all()}
     given = 0
     for one in foreseen(planned, offers, groups, at, rules.HORIZON):

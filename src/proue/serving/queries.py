@@ -3,8 +3,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from proue.assurance import foresight
-from proue.assurance.foresight import Foreseen, Use, Way
-from proue.assurance.gates import UseLike
+from proue.assurance.foresight import Foreseen, Way
+from proue.assurance.gates import UseLike, only_for, use_of
 from proue.serving.models import Closing, Gateway, SnapshotPart
 from proue.wire.snapshot import ROUTES, RoutesPart, Snapshot, Target, decode_part
 
@@ -54,8 +54,12 @@ def foreseen(uses: Iterable[UseLike], at: datetime, days: int) -> tuple[list[For
     targets = {target.endpoint: target for some in models.values() for target in some}
     found = foresight.closings(
         {code: target.gates for code, target in targets.items()},
-        [Way(name, target.endpoint, target.clearance) for name, some in models.items() for target in some],
-        [Use(one.code, one.data_class, tuple(one.models), one.purpose) for one in uses],
+        [
+            Way(name, target.endpoint, target.clearance, only_for(target))
+            for name, some in models.items()
+            for target in some
+        ],
+        [use_of(one) for one in uses],
         at,
         at + timedelta(days=days),
     )

@@ -50,6 +50,14 @@ class OfferLike(Protocol):
     def operations(self) -> tuple[str, ...]: ...
     @property
     def created_at(self) -> datetime: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def sharing(self) -> str: ...
+    @property
+    def capacity(self) -> int | None: ...
+    @property
+    def shares(self) -> tuple[tuple[str, int], ...]: ...
 
 
 class UseLike(Protocol):
@@ -69,6 +77,8 @@ class UseLike(Protocol):
     def assistant(self) -> bool: ...
     @property
     def shield(self) -> str: ...
+    @property
+    def priority(self) -> str: ...
 
 
 class PlacedUse(UseLike, Protocol):
@@ -132,6 +142,10 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         hq_country=offer.hq_country,
         gates=gates,
         node_key=offer.node_key,
+        owner=offer.owner,
+        sharing=offer.sharing,
+        capacity=offer.capacity or 0,
+        shares=offer.shares,
     )
 
 
@@ -183,6 +197,7 @@ def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operation
         access_scopes=scopes,
         purpose=use.purpose,
         shield=use.shield,
+        priority=use.priority,
     )
 
 

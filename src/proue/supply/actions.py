@@ -11,9 +11,10 @@ from django.conf import settings
 from django.db import IntegrityError, connections, models, transaction
 
 from proue.institutions.access import Actor, Job
+from proue.institutions.queries import institution_by_uai
 from proue.institutions.rules import NotAllowed, Right
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Shield
+from proue.kernel.policy import Priority, Sharing, Shield
 from proue.kernel.refusal import ChangedMeanwhile
 from proue.ledger.actions import record
 from proue.store.access import database
@@ -178,8 +179,16 @@ def declare_endpoint(
     generative: bool = True,
     active: bool = True,
     position: int = 100,
+    owner: "Institution | None" = None,
+    sharing: str = Sharing.ANY.value,
+    capacity: int | None = None,
+    shares: Mapping[str, int] | None = None,
 ) -> tuple[Endpoint, bool]:
-    """`secret` is the engine's own key. None keeps the one that is there; "" takes it away."""
+    """`secret` is the engine's own key. None keeps the one that is there; "" takes it away.
+
+    `capacity`: requests at once that it serves well; beyond, they wait their turn. `shares`: UAI → percent of it that
+    an institution is sure of when all ask.
+    """
     _require(actor, Right.OPERATE)
     rules.check_code("endpoint", code)
     wanted = {
@@ -194,14 +203,36 @@ def declare_endpoint(
         "generative": generative,
         "active": active,
         "position": position,
+        "owner": owner,
+        "sharing": sharing,
+        "capacity": capacity,
+        "shares": _shares(shares or {}),
     }
+    rules.check_sharing(owned=owner is not None, sharing=sharing, capacity=capacity, shares=shares or {})
     with transaction.atomic(using=database()):
         row, changed = _settle(Endpoint, {"code": code}, wanted, at)
         resealed = secret is not None and _seal(row, secret)
         if changed or resealed:
-            fact = EndpointDeclared(endpoint_id=row.pk, endpoint=code, clearance=row.clearance, active=row.active)
+            fact = EndpointDeclared(
+                endpoint_id=row.pk,
+                endpoint=code,
+                clearance=row.clearance,
+                active=row.active,
+                owner_id=row.owner_id,
+                sharing=row.sharing,
+                capacity=row.capacity,
+                shares=row.shares,
+            )
             record(fact, actor=actor, at=at)
         return row, changed or resealed
+
+
+def _shares(shares: Mapping[str, int]) -> dict[str, int]:
+    """In one order: said twice, it is the same. Raises BadShare for an institution that nobody declared."""
+    for uai, share in shares.items():
+        if institution_by_uai(uai) is None:
+            raise rules.BadShare(uai=uai, share=share)
+    return dict(sorted(shares.items()))
 
 
 def _seal(endpoint: Endpoint, secret: str) -> bool:
@@ -292,6 +323,7 @@ def declare_use(
     assistant: bool = False,
     ceiling: DataClass | None = None,
     persons: Sequence["Person"] = (),
+    priority: str = Priority.INTERACTIVE.value,
 ) -> tuple[Use, bool]:
     """`persons`: of a restricted use, all who may hold a key. Raises UseMovesInstitution when the code is another
     institution's."""
@@ -309,6 +341,7 @@ def declare_use(
         "shield": _word(Shield, shield),
         "models": list(dict.fromkeys(models)),
         "assistant": assistant,
+        "priority": _word(Priority, priority),
     }
     key = {"code": code, "institution": institution, "scope_id": institution.scope_id}
     with transaction.atomic(using=database()):
@@ -325,6 +358,7 @@ def declare_use(
                 ceiling=row.ceiling,
                 ai_act=row.ai_act,
                 shield=row.shield,
+                priority=row.priority,
             )
             record(fact, actor=actor, at=at, scope_id=institution.scope_id)
         named = _name_persons(row, persons, at)
@@ -344,7 +378,7 @@ def _name_persons(use: Use, persons: Sequence["Person"], at: datetime) -> bool:
     return wanted != held
 
 
-def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[Shield], word: str) -> str:
+def _word(kind: type[rules.SizeClass] | type[rules.AiAct] | type[Shield] | type[Priority], word: str) -> str:
     known = [one.value for one in kind]
     if word not in known:
         raise rules.UnknownWord(word=word, known=known)

@@ -30,6 +30,10 @@ class EndpointDeclared:
     endpoint: str
     clearance: int
     active: bool
+    owner_id: UUID | None
+    sharing: str
+    capacity: int | None
+    shares: dict[str, int]  # UAI → percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class UseDeclared:
     ceiling: int
     ai_act: str
     shield: str
+    priority: str
 
 
 @dataclass(frozen=True, slots=True)

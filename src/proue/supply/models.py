@@ -6,14 +6,16 @@ from django.db import models
 from django.db.models import F, Q
 
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Shield
+from proue.kernel.policy import Priority, Sharing, Shield
 from proue.store.models import Row, ScopedRow
 from proue.supply.rules import AiAct, KeyState, SizeClass, Standing, key_state
 
 LOWEST, HIGHEST = min(DataClass).value, max(DataClass).value
 
 
-def _words(kind: type[Shield] | type[AiAct] | type[SizeClass]) -> Sequence[tuple[str, str]]:
+def _words(
+    kind: type[Shield] | type[AiAct] | type[SizeClass] | type[Sharing] | type[Priority],
+) -> Sequence[tuple[str, str]]:
     return [(one.value, one.value) for one in kind]
 
 
@@ -52,10 +54,25 @@ class Endpoint(Row):
     generative = models.BooleanField(default=True)
     active = models.BooleanField(default=True)
     position = models.IntegerField(default=100)  # lowest first
+    owner = models.ForeignKey("institutions.Institution", null=True, on_delete=models.PROTECT, related_name="+")
+    sharing = models.CharField(max_length=16, choices=_words(Sharing), default=Sharing.ANY.value)
+    capacity = models.PositiveIntegerField(null=True)  # requests at once that it serves well; null: nobody said
+    shares = models.JSONField(default=dict)  # UAI → percent of the capacity that it is sure of
     created_at = models.DateTimeField()
 
     class Meta:
         constraints = [
+            models.CheckConstraint(
+                condition=Q(sharing__in=[one.value for one in Sharing]), name="endpoint_sharing_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(sharing=Sharing.ANY.value) | Q(owner__isnull=False), name="private_endpoint_has_an_owner"
+            ),
+            models.CheckConstraint(
+                condition=Q(capacity__isnull=False, capacity__gt=0)  # of a null, « > 0 » is neither true nor false
+                | (Q(capacity__isnull=True, shares={}) & ~Q(sharing=Sharing.PRIVATE_FIRST.value)),
+                name="endpoint_where_some_pass_first_has_a_capacity",
+            ),
             models.CheckConstraint(
                 condition=Q(clearance__gte=LOWEST, clearance__lte=HIGHEST), name="endpoint_clearance_is_a_data_class"
             ),
@@ -186,6 +203,7 @@ class Use(ScopedRow):
     ai_act = models.CharField(max_length=16, choices=_words(AiAct))
     shield = models.CharField(max_length=16, choices=_words(Shield))
     assistant = models.BooleanField(default=False)
+    priority = models.CharField(max_length=16, choices=_words(Priority), default=Priority.INTERACTIVE.value)
     created_at = models.DateTimeField()
     models = ArrayField(models.CharField(max_length=128))  # last: from here on the name hides Django's module
 
@@ -202,6 +220,9 @@ class Use(ScopedRow):
             models.CheckConstraint(
                 condition=Q(assistant=False) | Q(data_class__lt=DataClass.RESTRICTED.value),
                 name="restricted_use_is_no_assistants",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__in=[one.value for one in Priority]), name="use_priority_is_known"
             ),
         ]
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Length
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Gate
+from proue.kernel.policy import Gate, Sharing
 from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
 from proue.supply.rules import SEEN_FOR, Validity, validity
 
@@ -35,6 +35,11 @@ class OfferedModel:
     operations: tuple[str, ...]
     params_total_b: float | None
     params_active_b: float | None
+    owner: str = ""  # UAI
+    owner_name: str = ""
+    sharing: str = Sharing.ANY.value
+    capacity: int | None = None
+    shares: tuple[tuple[str, int], ...] = ()  # UAI, percent
     gates: tuple[Gate, ...] = ()  # none here: serving knows them
 
 
@@ -65,13 +70,18 @@ class Offer:
     experts_active: int | None
     created_at: datetime
     node_key: str = ""
+    owner: str = ""
+    owner_name: str = ""
+    sharing: str = Sharing.ANY.value
+    capacity: int | None = None
+    shares: tuple[tuple[str, int], ...] = ()
 
 
 def offers() -> list[Offer]:
     """Every active model at every active endpoint, in the order in which the gateway tries them."""
     rows = (
         Model.objects.filter(active=True, endpoint__active=True)
-        .select_related("endpoint__provider")
+        .select_related("endpoint__provider", "endpoint__owner")
         .order_by("endpoint__position", "position", "name", "endpoint__code")
     )
     return [_offer(row) for row in rows]
@@ -103,6 +113,11 @@ def _offer(row: Model) -> Offer:
         experts_active=row.experts_active,
         created_at=row.created_at,
         node_key=endpoint.node_key,
+        owner=endpoint.owner.uai if endpoint.owner else "",
+        owner_name=endpoint.owner.name if endpoint.owner else "",
+        sharing=endpoint.sharing,
+        capacity=endpoint.capacity,
+        shares=tuple(sorted(endpoint.shares.items())),
     )
 
 
@@ -122,6 +137,11 @@ def offered_models() -> list[OfferedModel]:
             operations=one.operations,
             params_total_b=one.params_total_b,
             params_active_b=one.params_active_b,
+            owner=one.owner,
+            owner_name=one.owner_name,
+            sharing=one.sharing,
+            capacity=one.capacity,
+            shares=one.shares,
         )
         for one in offers()
     ]

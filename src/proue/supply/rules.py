@@ -11,7 +11,7 @@ from uuid import UUID
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import day_of
-from proue.kernel.policy import Operation
+from proue.kernel.policy import Operation, Sharing
 from proue.kernel.refusal import Refusal
 from proue.wire.identity import BadIdentity, check_public
 from proue.wire.seal import derive
@@ -32,6 +32,8 @@ HARDWARE_KEYS = frozenset(
 )
 CODE_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 MAX_CODE = 64
+CAPACITY_MAX = 10_000  # requests at once of one endpoint
+ALL = 100  # percent
 
 
 class AiAct(StrEnum):
@@ -82,6 +84,28 @@ class BadDescription(Refusal):
 
 class BadCountry(Refusal):
     code = "supply.bad_country"
+
+
+class OwnerMissing(Refusal):
+    """Private to whom?"""
+
+    code = "endpoint.owner_missing"
+
+
+class CapacityMissing(Refusal):
+    """Who passes first, or is sure of a share, where nobody ever waits?"""
+
+    code = "endpoint.capacity_missing"
+
+
+class BadCapacity(Refusal):
+    code = "endpoint.bad_capacity"
+
+
+class BadShare(Refusal):
+    """Of an institution that nobody declared, outside 1 to 100 %, or more than all together."""
+
+    code = "endpoint.bad_share"
 
 
 class UnknownWord(Refusal):
@@ -195,6 +219,23 @@ def check_description(kind: str, given: Mapping[str, object]) -> dict[str, objec
     if _below_one(given.get("pue")):
         raise BadDescription(kind=kind, key="pue", value=given["pue"])
     return dict(given)
+
+
+def check_sharing(*, owned: bool, sharing: str, capacity: int | None, shares: Mapping[str, int]) -> None:
+    known = [one.value for one in Sharing]
+    if sharing not in known:
+        raise UnknownWord(word=sharing, known=known)
+    if sharing != Sharing.ANY and not owned:
+        raise OwnerMissing(sharing=sharing)
+    if capacity is not None and not 0 < capacity <= CAPACITY_MAX:
+        raise BadCapacity(value=capacity, most=CAPACITY_MAX)
+    if capacity is None and (shares or sharing == Sharing.PRIVATE_FIRST):
+        raise CapacityMissing(sharing=sharing)
+    for uai, share in shares.items():
+        if not 0 < share <= ALL:
+            raise BadShare(uai=uai, share=share)
+    if sum(shares.values()) > ALL:
+        raise BadShare(uai=max(shares), share=sum(shares.values()))
 
 
 def _below_one(value: object) -> bool:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from proue.kernel.impact import Coefficients
-from proue.kernel.policy import Gate, Shield
+from proue.kernel.policy import Gate, Priority, Sharing, Shield
 from proue.wire import codec
 
 POLICY = "policy"
@@ -38,6 +38,10 @@ class Target(msgspec.Struct, frozen=True):
     hq_country: str = ""
     gates: tuple[Gate, ...] = ()  # of the classes that a commitment's checks govern
     node_key: str = ""  # ed25519:… of the node that connects to us from beside this endpoint
+    owner: str = ""  # institution
+    sharing: str = Sharing.ANY.value
+    capacity: int = 0  # requests at once that it serves well; 0: nobody said, and nobody waits
+    shares: tuple[tuple[str, int], ...] = ()  # of the capacity, in percent, that an institution is sure of
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -64,6 +68,7 @@ class Grant(msgspec.Struct, frozen=True):
     person: str | None = None  # pseudonym, only when the key was issued to a person
     purpose: str = ""
     shield: str = Shield.ALLOW.value
+    priority: str = Priority.INTERACTIVE.value
 
 
 class PolicyPart(msgspec.Struct, frozen=True):

@@ -148,6 +148,13 @@ HOLDERS: tuple[Holder, ...] = (
 )
 
 
+# Engines that universities own, and how they share them: one passes first at home, the other keeps half for itself.
+OWNED: Mapping[str, Mapping[str, Any]] = {
+    "rives-moteur": {"owner": "0999901A", "sharing": "private-first", "capacity": 8, "shares": {"0999903C": 25}},
+    "brume-moteur": {"owner": "0999902B", "sharing": "any", "capacity": 4, "shares": {"0999902B": 50}},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     code: str
@@ -237,6 +244,9 @@ def _hold(holder: Holder, at: datetime) -> None:
     if holder.qualified_for is not None:
         qualify(provider, until=midnight(day_of(at + holder.qualified_for)), at=known_at)
     for position, (code, site, clearance, rank) in enumerate(holder.engines):
+        owned = dict(OWNED.get(code, {}))
+        if owned:
+            owned["owner"] = institution_for(owned["owner"])
         endpoint, _ = supply.declare_endpoint(
             actor=job,
             code=code,
@@ -250,6 +260,7 @@ def _hold(holder: Holder, at: datetime) -> None:
             generative=False,
             position=rank,
             at=at,
+            **owned,
         )
         supply.declare_model(
             actor=job,

@@ -122,6 +122,7 @@ def institution(request: ActorRequest, uai: str) -> HttpResponse:
         "documents": list(held[:SHOWN]),
         "documents_count": held.count(),
         "commitments": _commitments(request, row),
+        "machines": _machines(row.uai),
         "uses": _uses(request.actor, row),
     }
     return render(request, "alliance/institution.html", context)
@@ -139,6 +140,15 @@ def _commitments(request: ActorRequest, row: "Institution") -> list[dict[str, An
         own = [site for site in sites if site.name == row.name]
         found.append({"commitment": one, "phase": phase_of(one, day_of(request.at)), "engines": own or sites})
     return found
+
+
+def _machines(uai: str) -> list[dict[str, Any]]:
+    """That are its own, or of which it is sure of a share; each once, whatever it serves."""
+    offered = {one.endpoint: one for one in supply.offered_models()}
+    known = [(one, dict(one.shares).get(uai)) for one in offered.values()]
+    return [
+        {"machine": one, "own": one.owner == uai, "share": share} for one, share in known if one.owner == uai or share
+    ]
 
 
 def _uses(actor: Actor, row: "Institution") -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -12,6 +12,9 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, decide, may_use
 from proue.portal.words import NOT_DECLARED, country, law
 from proue.wire.snapshot import Target
+
+if TYPE_CHECKING:
+    from proue.institutions.models import Institution
 
 
 class AssistantUse(Protocol):
@@ -23,6 +26,8 @@ class AssistantUse(Protocol):
     def data_class(self) -> int: ...
     @property
     def ceiling(self) -> int: ...
+    @property
+    def institution(self) -> "Institution": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Grant:
     models: tuple[str, ...]
     data_class: int
     ceiling: int
+    institution: str = ""
     operations: tuple[str, ...] = (Operation.CHAT,)
     not_before: float = 0.0
     expires_at: float | None = None
@@ -56,7 +62,7 @@ Routes = Mapping[str, Sequence[Target]]
 
 
 def grant_of(use: AssistantUse) -> Grant:
-    return Grant(tuple(use.models), use.data_class, use.ceiling)
+    return Grant(tuple(use.models), use.data_class, use.ceiling, use.institution.uai)
 
 
 def routes_of(published: Routes, grant: Grant) -> Routes:

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import may_use
+from proue.kernel.policy import is_shared, may_use
 from proue.kernel.refusal import Refusal
 from proue.portal.assistant.routes import grant_of
 from proue.portal.errors import status_of
@@ -163,7 +163,7 @@ def created(request: ActorRequest, id: UUID) -> HttpResponse:
     if request.method == "GET":
         del request.session[WAITING]
     grant = grant_of(key.use)
-    names = [one.name for one in queries.offered_models() if may_use(grant, one.name)]
+    names = [one.name for one in queries.offered_models() if may_use(grant, one.name) and is_shared(one, grant)]
     context = {
         "key": key,
         "secret": unseal(settings.SECRET_KEY, WAITING, urlsafe_b64decode(sealed)),

@@ -88,6 +88,11 @@ def batch_words(value: str) -> str:
 
 
 @register.filter
+def sharing_words(value: str) -> str:
+    return str(words.SHARINGS[value])
+
+
+@register.filter
 def need_word(value: str, list_name: str) -> str:
     """`{{ one.theme|need_word:"theme" }}`"""
     return str(words.NEED_WORDS[list_name][value])
