@@ -16,11 +16,13 @@ import uvloop
 
 from proue.gateway import logs, server
 from proue.gateway.app import App
+from proue.gateway.depths import Poller
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.metrics import Metrics
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
+from proue.gateway.routing import Routing
 from proue.gateway.settings import BadSetting, Settings, settings_from_env
 from proue.gateway.shipping import Shipper
 from proue.gateway.snapshot import Source
@@ -104,6 +106,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         metrics=metrics,
         limits=limits,
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
+        routing=Routing(limits),
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges)
     http = server.make_server(app, limits)
@@ -114,6 +117,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
     following = spawn(source.run(), name="snapshot")
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
+        spawn(Poller(source, means.routes, means.routing, limits).run(), name="engine-queues"),
         spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None

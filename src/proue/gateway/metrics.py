@@ -13,6 +13,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 Gauges = Callable[[], dict[str, float]]
+Families = Callable[[], Iterator[Metric]]
 
 
 class Histogram:
@@ -55,9 +56,10 @@ class Metrics:
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics, gauges: Gauges) -> None:
+    def __init__(self, metrics: Metrics, gauges: Gauges, *more: Families) -> None:
         self._metrics = metrics
         self._gauges = gauges
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -86,6 +88,8 @@ class _Collector(Collector):
         yield GaugeMetricFamily("proue_gateway_start_time_seconds", "Start, Unix time", value=metrics.started_at)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"proue_gateway_{name}", name.replace("_", " "), value=value)
+        for families in self._more:
+            yield from families()
 
 
 def _histogram(name: str, text: str, by_operation: dict[str, Histogram]) -> Metric:
@@ -95,7 +99,7 @@ def _histogram(name: str, text: str, by_operation: dict[str, Histogram]) -> Metr
     return family
 
 
-def exposition(metrics: Metrics, gauges: Gauges) -> bytes:
+def exposition(metrics: Metrics, gauges: Gauges, *more: Families) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, gauges))
+    registry.register(_Collector(metrics, gauges, *more))
     return generate_latest(registry)

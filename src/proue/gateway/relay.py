@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, meter, route
+from proue.gateway import errors, meter, naming, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -21,11 +21,12 @@ from proue.gateway.meter import Counts
 from proue.gateway.metrics import Metrics
 from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
+from proue.gateway.routing import Routing, Stay, retry_after
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.shield import Veil
 from proue.gateway.sse import UNREADABLE, Scanner
-from proue.gateway.upstream import ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
+from proue.gateway.upstream import Busy, ClientGone, Connection, Pool, Unreachable, UpstreamFailed, Upstreams, ask
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import SILENT, Admit, Operation, Refuse, decide
 from proue.wire import token
@@ -42,6 +43,7 @@ ROUTE_REASON = b"x-proue-route-reason"
 SHIELD = b"x-proue-shield"  # EMAIL=2,PHONE=1: what was masked before the request left
 SAID_MAX = 500  # characters of an engine's own words in our sentence
 OK, CLIENT_ERROR, UNAUTHORIZED = 200, 400, 401
+NONE_LEFT = frozenset({"endpoint.none_left", "endpoint.unavailable"})
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -56,9 +58,11 @@ class Means:
     metrics: Metrics
     limits: Limits
     assertion_key: bytes
+    routing: Routing
 
 
 def admit(
+    routing: Routing,
     snapshot: Snapshot,
     grant: Grant,
     asked: Asked,
@@ -68,6 +72,7 @@ def admit(
     floor: DataClass = DataClass.PUBLIC,
 ) -> Admit:
     """Raises GatewayError. A fallback asks again: what may not be decided is not sent."""
+    now = time.time()
     decision = decide(
         snapshot.routes,
         grant,
@@ -75,19 +80,28 @@ def admit(
         operation=operation,
         asked_class=wanted,
         max_tokens=asked.reserve,
-        now=time.time(),
+        now=now,
         tried=tried,
         floor=floor,
+        alias=asked.alias,
+        retired=asked.retirement is not None and now >= asked.retirement.at,
     )
     if isinstance(decision, Refuse):
-        raise GatewayError(
-            decision.code,
-            param=decision.param,
-            definitive=decision.definitive,
-            status=decision.status,
-            because=decision.because,
-        )
-    return decision
+        raise refusal(decision, asked)
+    return routing.choose(decision, grant, asked, operation)
+
+
+def refusal(refused: Refuse, asked: Asked) -> GatewayError:
+    error = GatewayError(
+        refused.code,
+        param=refused.param,
+        definitive=refused.definitive,
+        status=refused.status,
+        because=refused.because,
+    )
+    if refused.code == "model.retired" and asked.retirement is not None:
+        error.details |= {"name": asked.alias or asked.model, "instead": naming.replacement(asked.retirement)}
+    return error
 
 
 class Exchange:
@@ -95,8 +109,8 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_asked", "_begun", "_counts", "_deadline", "_first_byte_us", "_grant", "_id", "_impact", "_means",
-        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_speech", "_stream",
-        "_veil", "_wanted",
+        "_opened", "_opened_us", "_operation", "_outcome", "_request", "_shielded", "_snapshot", "_speech", "_stay",
+        "_stream", "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -125,6 +139,7 @@ class Exchange:
         self._first_byte_us: int | None = None
         self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
+        self._stay: Stay | None = None  # at the endpoint that is asked
         self.status = 0
 
     @staticmethod
@@ -151,6 +166,8 @@ class Exchange:
         try:
             await self._serve(ticket)
         finally:
+            if self._stay is not None:
+                self._stay.ended(well=self._outcome is Outcome.DONE)
             self._means.journal.close(ticket, self._usage())
             self._count()
 
@@ -178,19 +195,30 @@ class Exchange:
         """The first endpoint that answers anything at all; the policy is asked again for each."""
         tried: frozenset[str] = frozenset()
         while True:
+            stay = self._begin()
             try:
                 return await self._ask()
             except (Unreachable, Misconfigured) as error:
+                stay.failed()
                 log.warning("endpoint %s: %s", self.target.endpoint, error or "no answer")
                 tried |= {self.target.endpoint}
                 self._settle(self._again(tried, error))
 
+    def _begin(self) -> Stay:
+        if self._stay is not None:
+            self._stay.ended()
+        self._stay = self._means.routing.began(self.target, self._asked)
+        return self._stay
+
     def _again(self, tried: frozenset[str], last: Exception) -> Admit:
+        means = self._means
         try:
             floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
-            return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
+            return admit(
+                means.routing, self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor
+            )
         except GatewayError as error:
-            if error.code != "endpoint.none_left":
+            if error.code not in NONE_LEFT:
                 raise
             self._counts = Counts(tokens_in=0, estimated=False)  # nothing ever left
             if isinstance(last, Misconfigured):
@@ -245,6 +273,8 @@ class Exchange:
 
     async def _relay(self, connection: Connection, ticket: Ticket) -> None:
         status = connection.status
+        if self._stay is not None:
+            self._stay.answered(status, None if status == OK else retry_after(connection.headers))
         if status != OK:
             await self._relay_error(connection)
         elif self._asked.stream and (connection.header(b"content-type") or b"").startswith(EVENTS):
@@ -263,6 +293,7 @@ class Exchange:
             (b"x-request-id", self._request.id.encode()),
             (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
             (ROUTE_REASON, self._admitted.reason.encode("ascii", "replace")),
+            *naming.headers(self._asked),
         ]
 
     def _whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -400,6 +431,8 @@ class Exchange:
         self._answer(error, retry)
 
     async def _failed(self, failed: UpstreamFailed) -> None:
+        if self._stay is not None and not isinstance(failed, Busy):  # a full pool is our own doing
+            self._stay.failed()
         self._outcome = Outcome.UPSTREAM_DEAD if self._first_byte_us is not None else Outcome.UPSTREAM_ERROR
         await self._end_badly(GatewayError(failed.code, definitive=False))
 
