@@ -52,7 +52,7 @@ def parts(url: str) -> dict[str, tuple[int, bytes]]:
     made: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
         snapshot.ROUTES: snapshot.RoutesPart(models),
-        f"grants:{INSTITUTION}": snapshot.GrantsPart(INSTITUTION, keys),
+        **snapshot.grants_parts(INSTITUTION, keys, {}),
     }
     return {name: (1, snapshot.encode_part(name, part)) for name, part in made.items()}
 

@@ -38,9 +38,10 @@ def read(page: bytes) -> Depth | None:
     found: dict[str, list[float]] = defaultdict(list)
     for name, figure in SAMPLE.findall(page):
         try:
-            found[name.decode()].append(float(figure))
+            value = float(figure)
         except ValueError:
             continue
+        found[name.decode()].append(value)
     if not any(name in found for name in (*WAITING, *RUNNING)):
         return None
     waiting, running = (int(min(sum(_all(found, names)), 1e9)) for names in (WAITING, RUNNING))

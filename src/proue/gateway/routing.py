@@ -2,7 +2,7 @@
 
 In this order: one that is due for its probe; of those that answer, one that holds the request's prefix warm, until it
 is saturated; else the least loaded; of those about as loaded, the one that uses clearly less energy; else the first in
-the published order. An endpoint that failed again and again (its circuit is open) or asked to be left alone is put aside.
+the published order. An endpoint that failed again and again (its circuit is open), or asked for it, is put aside.
 The policy decided before: nothing here makes an endpoint admissible. No I/O; the clock and the dice are given.
 """
 

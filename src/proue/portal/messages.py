@@ -41,6 +41,14 @@ SENTENCES: Mapping[str, Promise] = {
         "sans mot de passe."
     ),
     "endpoint.bad_description": _("La description du moteur contient un champ ou une valeur illisible : « {key} »."),
+    "model.is_an_alias": _("« {name} » est déjà un alias : ses clients changeraient de modèle sans le savoir."),
+    "alias.is_a_model": _("« {name} » est déjà un modèle. Donnez un autre nom à l’alias."),
+    "alias.of_nothing": _("Le modèle « {model} » n’est pas déclaré. Vérifiez son nom."),
+    "alias.unannounced": _(
+        "Cet alias désigne « {current} ». Pour qu’il désigne « {model} », annoncez un jour à venir."
+    ),
+    "retirement.in_the_past": _("Ce jour est passé : un retrait s’annonce. Choisissez un jour à venir."),
+    "retirement.sooner": _("Un retrait annoncé se reporte ou s’annule, et ne s’avance pas."),
     "model.bad_shape": _(
         "Les paramètres et les experts d’un modèle sont positifs, et ceux qui sont actifs ne dépassent pas le total."
     ),

@@ -13,7 +13,7 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
+from proue.supply.models import Alias, ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use
 from proue.supply.rules import SEEN_FOR, Validity, validity
 
 ROWS_AT_ONCE = 5000
@@ -36,6 +36,8 @@ class OfferedModel:
     params_total_b: float | None
     params_active_b: float | None
     gates: tuple[Gate, ...] = ()  # none here: serving knows them
+    retires_at: datetime | None = None
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,9 @@ class Offer:
     experts: int | None
     experts_active: int | None
     created_at: datetime
+    retires_at: datetime | None = None
+    retirement_announced_at: datetime | None = None
+    replaced_by: str = ""
 
 
 def offers() -> list[Offer]:
@@ -101,7 +106,23 @@ def _offer(row: Model) -> Offer:
         experts=row.experts,
         experts_active=row.experts_active,
         created_at=row.created_at,
+        retires_at=row.retires_at,
+        retirement_announced_at=row.retirement_announced_at,
+        replaced_by=row.replaced_by,
     )
+
+
+def aliases() -> list[Alias]:
+    """A public register, by name."""
+    return list(Alias.objects.order_by("name"))
+
+
+def alias_named(name: str) -> Alias | None:
+    return Alias.objects.filter(name=name).first()
+
+
+def has_model(name: str) -> bool:
+    return Model.objects.filter(name=name).exists()
 
 
 def offered_models() -> list[OfferedModel]:
@@ -120,6 +141,8 @@ def offered_models() -> list[OfferedModel]:
             operations=one.operations,
             params_total_b=one.params_total_b,
             params_active_b=one.params_active_b,
+            retires_at=one.retires_at,
+            replaced_by=one.replaced_by,
         )
         for one in offers()
     ]
