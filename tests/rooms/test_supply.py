@@ -548,7 +548,7 @@ def test_an_end_is_put_off_or_called_off_and_not_brought_forward(world):
         assert (moved, again.retires_at) == (False, world.now + 60 * DAY), "an engine seen again calls nothing off"
         model, _ = declare(None)
         assert (model.retires_at, model.retirement_announced_at, model.replaced_by) == (None, None, "")
-        alias, _ = declare_alias(world, retirement=end(world.now + DAY))
+        declare_alias(world, retirement=end(world.now + DAY))
         with pytest.raises(rules.RetiresSooner):
             declare_alias(world, retirement=end(world.now + DAY / 2))
         assert not declare_alias(world, retirement=end(world.now + DAY), at=world.now + 3 * DAY)[1], "long past"
