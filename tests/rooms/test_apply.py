@@ -193,6 +193,47 @@ def test_several_files_are_one_declaration(files, now):
 
 # --- errors ------------------------------------------------------------------------------------------------------
 
+ALIASES = """\
+aliases:
+  - {name: recent, model: mistral-small-3.2, retires_on: 2031-03-01, replaced_by: mistral-small-3.2}
+"""
+
+
+def test_an_alias_is_declared_changed_and_announced(files, now):
+    text = INTERFACE + ALIASES
+    assert "+ alias recent" in str(run(files(text), now=now))
+    assert not run(files(text), now=now).changed
+    more = "      - {name: mistral-4, class: medium, retires_on: 2032-01-01}\nuses:"
+    text = text.replace("uses:", more, 1)
+    silent = text.replace("recent, model: mistral-small-3.2", "recent, model: mistral-4")
+    (line,) = problems(files(silent), now=now)
+    assert "désigne « mistral-small-3.2 »" in line
+    assert "annoncez le jour avec « from »" in line
+    said = str(run(files(silent.replace("retires_on: 2031", "from: 2030-01-01, retires_on: 2031")), now=now))
+    assert "~ alias recent (then: — → mistral-4" in said.replace("then:  →", "then: — →")
+    with scopes([]):
+        seen = serving.published()
+    assert seen.aliases["recent"].model_at(now.timestamp()) == "mistral-small-3.2"
+    assert seen.models["mistral-4"].retirement is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("{name: recent, model: mistral-smal-3.2}", "Vouliez-vous dire « mistral-small-3.2 »"),
+        ("{name: mistral-small-3.2, model: mistral-small-3.2}", "est déjà un modèle"),
+        ("{name: recent, model: mistral-small-3.2, retires_on: 2020-01-01}", "un retrait s’annonce"),
+        ("{name: recent, model: mistral-small-3.2, replaced_by: x}", "va avec « retires_on »"),
+        ("{name: recent}", "Il manque « model »"),
+    ],
+)
+def test_a_bad_alias_is_said_with_its_line(files, now, given, sentence):
+    path = files(INTERFACE + f"aliases:\n  - {given}\n")
+    (line,) = problems(path, now=now)
+    assert line.startswith(f"{path}, ligne 22 : "), line
+    assert sentence in line
+
+
 BAD = [
     # (what is replaced, by what, line, what the sentence says)
     ("hq_country: FR", "hq_contry: FR", 4, "Vouliez-vous dire « hq_country »"),

@@ -275,6 +275,29 @@ def test_one_model_at_two_endpoints_is_two_ways_in_the_declared_order(world, now
     assert [target.endpoint for target in seen.routes["petit"]] == ["first", "rives-petit"]
 
 
+def test_aliases_and_ends_reach_the_gateway_with_their_instants(world, now):
+    def end(days, by=""):
+        return supply.Retirement(now + timedelta(days=days), by)
+
+    with system("demo"):
+        second = world.declare_endpoint("second", hardware={"gpu": "H100", "gpus": 4})
+        world.declare_model("grand", endpoint=second, retirement=end(30, "petit"))
+        world.declare_model("petit", retirement=end(30))
+        world.declare_model("petit", endpoint=second)
+        world.declare_model("grand", retirement=end(60, "autre"))
+        supply.declare_alias(actor=Job(), name="recent", model="petit", at=now, retirement=end(90))
+        supply.declare_alias(actor=Job(), name="recent", model="grand", start=now + timedelta(days=1), at=now)
+    publish(now)
+    seen = snapshot()
+    assert seen.models["petit"].retirement is None, "one machine goes on"
+    assert seen.models["grand"].retirement == wire.Retirement(end(60).at.timestamp(), now.timestamp(), "autre")
+    alias = seen.aliases["recent"]
+    assert (alias.model, alias.then, alias.then_from) == ("petit", "grand", (now + timedelta(days=1)).timestamp())
+    assert alias.retirement is None, "called off"
+    assert (alias.model_at(now.timestamp()), alias.model_at(alias.then_from)) == ("petit", "grand")
+    assert {one.endpoint: one.weight for one in seen.routes["petit"]} == {"rives-petit": 1.0, "second": 4.0}
+
+
 def test_an_inactive_endpoint_has_no_route(world, now):
     with system("demo"):
         world.declare_endpoint(active=False)

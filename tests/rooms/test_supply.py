@@ -554,3 +554,100 @@ def test_a_pseudonym_is_stable_and_tells_nothing(world):
     assert one == rules.pseudonym("k" * 40, world.teacher.pk)
     assert one != rules.pseudonym("l" * 40, world.teacher.pk)
     assert world.teacher.pk.hex not in one
+
+
+# --- names: aliases and their ends
+
+DAY = timedelta(days=1)
+
+
+def declare_alias(world, model="petit", **changes):
+    given = {"actor": Job(), "name": "recent", "model": model, "at": world.now, **changes}
+    return actions.declare_alias(**given)
+
+
+def second_model(world, name="grand"):
+    return actions.declare_model(
+        actor=Job(), endpoint=world.endpoint, name=name, served_as="grand-70b", size_class="large", at=world.now
+    )
+
+
+def test_an_alias_turns_on_an_announced_day_only(world):
+    with system("demo"):
+        second_model(world)
+        alias, made = declare_alias(world)
+        assert (made, declare_alias(world)[1]) == (True, False)
+        for start in (None, world.now, world.now - DAY):
+            with pytest.raises(rules.TurnsUnannounced):
+                declare_alias(world, "grand", start=start)
+        alias, moved = declare_alias(world, "grand", start=world.now + DAY)
+        assert moved
+        assert alias.pointing == rules.Pointing("petit", "grand", world.now + DAY)
+        assert not declare_alias(world, "grand", start=world.now + DAY)[1]
+        after = world.now + 2 * DAY
+        assert not declare_alias(world, "grand", start=world.now + DAY, at=after)[1], "the same file, later"
+        with pytest.raises(rules.TurnsUnannounced):
+            declare_alias(world, "petit", at=after)
+        alias, _ = declare_alias(world, "petit", start=after + DAY, at=after)
+        assert alias.pointing == rules.Pointing("grand", "petit", after + DAY)
+        alias, moved = declare_alias(world, "grand", at=after)
+        assert (moved, alias.pointing) == (True, rules.Pointing("grand")), "called off"
+        facts = Fact.objects.filter(kind="alias.declared").count()
+    assert facts == 4
+
+
+def test_an_alias_and_a_model_never_share_a_name(world):
+    with system("demo"):
+        with pytest.raises(rules.AliasIsAModel):
+            declare_alias(world, name="petit")
+        with pytest.raises(rules.AliasOfNothing):
+            declare_alias(world, "absent")
+        declare_alias(world)
+        with pytest.raises(rules.AliasOfNothing):
+            declare_alias(world, "recent", name="autre")
+        with pytest.raises(rules.ModelIsAnAlias):
+            second_model(world, "recent")
+
+
+def test_an_end_is_put_off_or_called_off_and_not_brought_forward(world):
+    end = actions.Retirement
+
+    def declare(retirement, at=world.now):
+        return actions.declare_model(
+            actor=Job(), endpoint=world.endpoint, name="petit", served_as="petit-7b", size_class="small", at=at,
+            retirement=retirement,
+        )  # fmt: skip
+
+    with system("demo"):
+        with pytest.raises(rules.RetiresInThePast):
+            declare(end(world.now))
+        model, moved = declare(end(world.now + 30 * DAY, "grand"))
+        assert moved
+        assert (model.retirement_announced_at, model.replaced_by) == (world.now, "grand")
+        with pytest.raises(rules.RetiresSooner):
+            declare(end(world.now + 29 * DAY))
+        model, _ = declare(end(world.now + 60 * DAY), at=world.now + DAY)
+        assert model.retirement_announced_at == world.now, "the first announcement counts"
+        again, moved = actions.declare_model(
+            actor=Job(), endpoint=world.endpoint, name="petit", served_as="petit-7b", size_class="small", at=world.now
+        )
+        assert (moved, again.retires_at) == (False, world.now + 60 * DAY), "an engine seen again calls nothing off"
+        model, _ = declare(None)
+        assert (model.retires_at, model.retirement_announced_at, model.replaced_by) == (None, None, "")
+        declare_alias(world, retirement=end(world.now + DAY))
+        with pytest.raises(rules.RetiresSooner):
+            declare_alias(world, retirement=end(world.now + DAY / 2))
+        assert not declare_alias(world, retirement=end(world.now + DAY), at=world.now + 3 * DAY)[1], "long past"
+
+
+def test_aliases_are_the_operators_to_write_and_everyones_to_read(world):
+    with system("demo"):
+        declare_alias(world)
+    with scope(PUBLIC_ACTOR):
+        assert [one.name for one in queries.aliases()] == ["recent"]
+    referent = actor_of(world.referent, world.now)
+    with scope(referent), pytest.raises(NotAllowed):
+        actions.declare_alias(actor=referent, name="x", model="petit", at=world.now)
+    operator = actor_of(world.operator, world.now)
+    with scope(operator):
+        assert actions.declare_alias(actor=operator, name="x", model="petit", at=world.now)[1]

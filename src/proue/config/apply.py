@@ -128,6 +128,7 @@ class _Work:
             ("providers", self._provider),
             ("endpoints", self._endpoint),
             ("models", self._model),
+            ("aliases", self._alias),
             ("uses", self._use),
             ("keys", self._key),
             ("budgets", self._budget),
@@ -247,9 +248,25 @@ class _Work:
             price=given.get("price"),
             active=given.get("active", True),
             position=given.get("position", 100),
+            retirement=_retirement(given),
             at=self.at,
         )
         self._compare("model", f"{row.name} @ {endpoint.code}", before, row, moved)
+
+    def _alias(self, entry: Entry) -> None:
+        given = entry.values
+        if not queries.has_model(given["model"]):
+            raise self._unknown(entry, "model", "models", "name", "Le modèle")
+        before = _values(queries.alias_named(given["name"]))
+        row, moved = supply.declare_alias(
+            actor=self.actor,
+            name=given["name"],
+            model=given["model"],
+            start=given.get("from"),
+            retirement=_retirement(given),
+            at=self.at,
+        )
+        self._compare("alias", row.name, before, row, moved)
 
     def _use(self, entry: Entry) -> None:
         given = entry.values
@@ -399,6 +416,14 @@ class _Work:
         return unknown(self.declared, entry, key, section, code, what)
 
 
+def _retirement(given: Mapping[str, Any]) -> supply.Retirement | None:
+    if "retires_on" in given:
+        return supply.Retirement(given["retires_on"], given.get("replaced_by", ""))
+    if "replaced_by" in given:
+        raise _Wrong("replaced_by", "« replaced_by » va avec « retires_on » : le jour à partir duquel.")
+    return None
+
+
 def _secret(given: Mapping[str, Any], key: str) -> str | None:
     if key not in given:
         return None
@@ -491,6 +516,14 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "params_active_b",
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",
     ),
+    "model.is_an_alias": ("name", "« {name} » est déjà un alias : ses clients changeraient de modèle sans le savoir."),
+    "alias.is_a_model": ("name", "« {name} » est déjà un modèle : donnez un autre nom à l’alias."),
+    "alias.unannounced": (
+        "model",
+        "Cet alias désigne « {current} » : pour qu’il désigne « {model} », annoncez le jour avec « from », à venir.",
+    ),
+    "retirement.in_the_past": ("retires_on", "Ce jour est passé : un retrait s’annonce."),
+    "retirement.sooner": ("retires_on", "Un retrait annoncé se reporte ou s’annule, et ne s’avance pas."),
     "use.ceiling_below_class": ("ceiling", "Le plafond « {ceiling} » est sous la classe « {data_class} »."),
     "use.persons_missing": (
         "data_class",

@@ -413,6 +413,29 @@ def lineage(reference: str, as_json: bool) -> None:
 
 
 @cli.group()
+def route() -> None:
+    """Where requests go."""
+
+
+@route.command("explain")
+@click.option("--model", required=True, help="Model or alias.")
+@click.option("--use", "use_code", required=True, help="Code of the declared use.")
+@click.option("--class", "data_class", help="Class that the request declares; without it, the use's.")
+@click.option("--operation", default="chat", show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def route_explain(model: str, use_code: str, data_class: str | None, operation: str, as_json: bool) -> None:
+    """Say where a request would go by what is published, and why not elsewhere."""
+    from proue.config.connect import database
+
+    with database():
+        from proue.config.routes import as_text, explain
+        from proue.kernel.clock import utc_now
+
+        found = explain(model=model, use=use_code, data_class=data_class, operation=operation, at=utc_now())
+        click.echo(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
+
+
+@cli.group()
 def check() -> None:
     """Checks of requirements, and what they say."""
 

@@ -389,8 +389,15 @@ SHAPES: Mapping[str, Shape] = {
             "price": _prices,
             "active": _boolean,
             "position": _integer,
+            "retires_on": _instant,
+            "replaced_by": _short(128),
         },
         ("endpoint", "name"),
+    ),
+    "aliases": Shape(
+        {"name": _short(128), "model": _short(128)},
+        {"from": _instant, "retires_on": _instant, "replaced_by": _short(128)},
+        ("name",),
     ),
     "uses": Shape(
         {"code": _text, "institution": _text, "purpose": _text, "data_class": _data_class},

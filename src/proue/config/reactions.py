@@ -15,6 +15,7 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "attribute.declared": [routes_are_stale],
     "endpoint.declared": [routes_are_stale],
     "model.declared": [routes_are_stale],
+    "alias.declared": [routes_are_stale],
     "use.declared": [grants_are_stale, routes_are_stale],
     "use.persons_named": [grants_are_stale],
     "key.created": [grants_are_stale],

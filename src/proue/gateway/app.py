@@ -11,14 +11,16 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, handshake, portal, restricted, shield, transcription
+from proue.gateway import auth, counting, errors, explain, handshake, naming, portal, restricted, shield, transcription
 from proue.gateway import body as bodies
+from proue.gateway.body import Asked
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
 from proue.gateway.dialects.messages import Messages
 from proue.gateway.dialects.responses import Responses
 from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
+from proue.gateway.explain import Explanation
 from proue.gateway.line import Ahead
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
@@ -34,7 +36,7 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
 from proue.kernel.policy import Admit, Operation, Refuse, effective_class, reachable
 from proue.wire import token
-from proue.wire.snapshot import POLICY, Grant, Model, Snapshot
+from proue.wire.snapshot import POLICY, Grant, Snapshot
 
 log = logging.getLogger("proue.gateway")
 
@@ -164,7 +166,7 @@ class App:
             if self._access.enabled:
                 self._engine_line(request, status, outcome, started, exchange)
 
-    async def _admitted(self, request: Request, way: Way, usage_id: Any) -> Exchange:
+    async def _admitted(self, request: Request, way: Way, usage_id: Any) -> Exchange | Explanation:
         operation = way.operation
         _only(request, "POST")
         if self._means.metrics.in_flight > self._settings.limits.in_flight:
@@ -178,33 +180,53 @@ class App:
         if request.dialect is not None:
             speech = request.dialect.read(data, str(usage_id))
             data = speech.chat
-        asked = way.exchange.of(bodies.read(data, operation))
+        asked = naming.resolved(snapshot, way.exchange.of(bodies.read(data, operation)), time.time())
         wanted = request.headers.get(b"x-proue-data-class")
+        if explain.wanted(request):
+            return await self._explained(request, snapshot, grant, asked, operation)
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
         restricted.check(admitted, asked)
-        students = snapshot.students.get(grant.institution, ())
-        veil = shield.raised(grant, asked, limit=limits.shield_bytes, students=students)
+        veil = self._raised(snapshot, grant, asked)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
                 await asyncio.to_thread(veil.look)
             admitted = self._settled(
                 veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
             )
+        admitted = self._means.routing.choose(admitted, grant, asked, operation)
         # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
         return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
 
-    async def _uploaded(self, request: Request, snapshot: Snapshot, grant: Grant, usage_id: Any) -> Exchange:
+    def _raised(self, snapshot: Snapshot, grant: Grant, asked: Asked, *, readable: bool = True) -> Veil | None:
+        students = snapshot.students.get(grant.institution, ())
+        limit = self._settings.limits.shield_bytes
+        return shield.raised(grant, asked, limit=limit, readable=readable, students=students)
+
+    async def _explained(
+        self, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation
+    ) -> Explanation:
+        veil = self._raised(snapshot, grant, asked, readable=operation is not Operation.TRANSCRIPTION)
+        if veil is not None and not veil.inline:
+            await asyncio.to_thread(veil.look)
+        return Explanation(self._means, request, snapshot, grant, asked, operation, veil)
+
+    async def _uploaded(
+        self, request: Request, snapshot: Snapshot, grant: Grant, usage_id: Any
+    ) -> Exchange | Explanation:
         limits = self._settings.limits
         upload = Upload(request, limits, self._settings.spool_dir)
         request.at_end(upload.close)
-        asked = transcription.asked(await upload.until_model())
+        asked = naming.resolved(snapshot, transcription.asked(await upload.until_model()), time.time())
         operation, wanted = Operation.TRANSCRIPTION, request.headers.get(b"x-proue-data-class")
+        if explain.wanted(request):
+            return await self._explained(request, snapshot, grant, asked, operation)
         admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
-        veil = shield.raised(grant, asked, limit=limits.shield_bytes, readable=False)
+        veil = self._raised(snapshot, grant, asked, readable=False)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             admitted = self._settled(
                 veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
             )
+        admitted = self._means.routing.choose(admitted, grant, asked, operation)
         means = self._means
         return Transcription(means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, upload=upload)
 
@@ -272,15 +294,28 @@ class App:
         _only(request, "GET")
         snapshot, grant = self._grant(request)
         _in_time(grant)
-        names = reachable(snapshot.routes, grant, request.headers.get(b"x-proue-data-class"), now=time.time())
+        names, now = self._names(request, snapshot, grant), time.time()
         if raw == ME:
             return _json(_me(grant, names, self._means.line.ahead(grant.institution, grant.use_id)))
         if raw == MODELS:
-            return _json({"object": "list", "data": [_model(snapshot.models[name]) for name in names]})
+            return _json({"object": "list", "data": [naming.described(snapshot, name, now) for name in names]})
         name = request.path[len(MODEL) :]
         if name not in names:
             raise GatewayError("model.unknown", param="model")
-        return _json(_model(snapshot.models[name]))
+        return _json(naming.described(snapshot, name, now))
+
+    @staticmethod
+    def _names(request: Request, snapshot: Snapshot, grant: Grant) -> list[str]:
+        """Models, then aliases, whose day has not come."""
+        now = time.time()
+        found = reachable(
+            snapshot.routes,
+            grant,
+            request.headers.get(b"x-proue-data-class"),
+            now=now,
+            aliases=naming.in_use(snapshot, now),
+        )
+        return [name for name in found if not naming.retired(naming.ending(snapshot, name, now), now)]
 
     # --- for operators
 
@@ -303,7 +338,7 @@ class App:
         wanted = self._settings.metrics_token
         if not self._is_local(scope) and not (wanted and auth.same(given, f"Bearer {wanted}")):
             return errors.answer(GatewayError("path.unknown"), english=request.english)
-        body = await asyncio.to_thread(exposition, self._means.metrics, self._gauges)
+        body = await asyncio.to_thread(exposition, self._means.metrics, self._gauges, self._means.routing.metrics)
         return Answer(200, [(b"content-type", CONTENT_TYPE)], body)
 
     @staticmethod
@@ -316,7 +351,7 @@ class App:
     # --- the access line
 
     def _engine_line(
-        self, request: Request, status: int, outcome: str, started: float, exchange: Exchange | None
+        self, request: Request, status: int, outcome: str, started: float, exchange: Exchange | Explanation | None
     ) -> None:
         line = _line(request, status, started)
         line.outcome = outcome
@@ -356,10 +391,6 @@ def _in_time(grant: Grant) -> None:
 def _json(value: object) -> Answer:
     body = msgspec.json.encode(value)
     return Answer(200, [(b"content-type", b"application/json")], body)
-
-
-def _model(model: Model) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": model.owned_by}
 
 
 def _me(grant: Grant, names: list[str], queue: list[Ahead]) -> dict[str, Any]:

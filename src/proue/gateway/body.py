@@ -10,6 +10,7 @@ import msgspec
 
 from proue.gateway.errors import GatewayError
 from proue.kernel.policy import SILENT, Operation
+from proue.wire.snapshot import Retirement
 
 RESERVE_DEFAULT = 1024  # output tokens set aside when the client gives no bound
 RESERVE_MAX = 1_000_000
@@ -30,6 +31,8 @@ class Asked(NamedTuple):
     wants_usage: bool
     reserve: int
     tokens_in_estimate: int
+    alias: str = ""  # the name that the client gave, when it is not the model's own
+    retirement: Retirement | None = None  # announced of that name
 
 
 def read(data: bytes, operation: Operation) -> Asked:

@@ -86,6 +86,11 @@ SENTENCES: dict[str, Sentence] = {
         "Ce modèle n’existe pas, ou votre usage ne l’ouvre pas : GET /v1/models donne ceux que vous pouvez demander.",
         "This model does not exist, or your use does not open it: GET /v1/models lists those you may ask for.",
     ),
+    "model.retired": Sentence(
+        410,
+        "« {name} » a été retiré, comme annoncé : demandez à la place {instead}.",
+        "“{name}” has been retired, as announced: ask for {instead} instead.",
+    ),
     "model.missing": Sentence(
         400, "Le champ « model » manque.", "The field “model” is missing."
     ),
@@ -150,6 +155,12 @@ SENTENCES: dict[str, Sentence] = {
         503,
         "Aucune machine ne peut répondre pour l’instant : réessayez dans un moment.",
         "No machine can answer right now: try again in a moment.",
+    ),
+    "endpoint.unavailable": Sentence(
+        503,
+        "Les machines de ce modèle viennent de faillir plusieurs fois de suite : la passerelle leur redemandera dans "
+        "un moment.",
+        "The machines of this model have just failed several times in a row: the gateway asks them again in a moment.",
     ),
     "gateway.demonstration": Sentence(
         503,

@@ -16,6 +16,7 @@ import uvloop
 
 from proue.gateway import logs, server
 from proue.gateway.app import App
+from proue.gateway.depths import Poller
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.laboratory import FileSource, Refused, starting_state
@@ -25,6 +26,7 @@ from proue.gateway.nodes import Nodes
 from proue.gateway.outbox import Identity, Keeper, Outbox
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
+from proue.gateway.routing import Routing
 from proue.gateway.settings import BadSetting, Settings, settings_from_env
 from proue.gateway.shipping import Shipper
 from proue.gateway.snapshot import Source
@@ -115,6 +117,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         limits=limits,
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
         line=line,
+        routing=Routing(limits),
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges, nodes=nodes)
     http = server.make_server(app, limits)
@@ -126,6 +129,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
         spawn(nodes.run(), name="nodes"),
+        spawn(Poller(source, means.routes, means.routing, limits).run(), name="engine-queues"),
         spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None

@@ -14,6 +14,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 Gauges = Callable[[], dict[str, float]]
+Families = Callable[[], Iterator[Metric]]
 
 
 class Histogram:
@@ -75,9 +76,10 @@ class Metrics:
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics, gauges: Gauges) -> None:
+    def __init__(self, metrics: Metrics, gauges: Gauges, *more: Families) -> None:
         self._metrics = metrics
         self._gauges = gauges
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -117,6 +119,8 @@ class _Collector(Collector):
         yield from self._line()
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"proue_gateway_{name}", name.replace("_", " "), value=value)
+        for families in self._more:
+            yield from families()
 
     def _line(self) -> Iterator[Metric]:
         line = self._metrics.line
@@ -146,7 +150,7 @@ def _histogram(name: str, text: str, histograms: dict[str, Histogram], label: st
     return family
 
 
-def exposition(metrics: Metrics, gauges: Gauges) -> bytes:
+def exposition(metrics: Metrics, gauges: Gauges, *more: Families) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, gauges))
+    registry.register(_Collector(metrics, gauges, *more))
     return generate_latest(registry)

@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, line, meter, retry, route
+from proue.gateway import errors, line, meter, naming, retry, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -30,11 +30,13 @@ from proue.gateway.meter import Counts
 from proue.gateway.metrics import Metrics
 from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
+from proue.gateway.routing import Routing, Stay
 from proue.gateway.server import respond
 from proue.gateway.settings import Limits
 from proue.gateway.shield import Veil
 from proue.gateway.sse import UNREADABLE, Scanner, error_of
 from proue.gateway.upstream import (
+    Busy,
     ClientGone,
     Connection,
     Dead,
@@ -71,6 +73,7 @@ ANSWERS = ("choices", "data", "results", "text")  # beside these an « error » 
 NO_EVENTS = (b"{", b"[", b"<")
 CLOCK_S = 0.01  # a timer may ring a little early
 DONE_S = 1.0  # a stream that has said [DONE] may end its connection politely
+NONE_LEFT = frozenset({"endpoint.none_left", "endpoint.unavailable"})
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -85,6 +88,7 @@ class Means:
     metrics: Metrics
     limits: Limits
     assertion_key: bytes
+    routing: Routing
     line: line.Line
 
 
@@ -98,6 +102,7 @@ def admit(
     floor: DataClass = DataClass.PUBLIC,
 ) -> Admit:
     """Raises GatewayError. A fallback asks again: what may not be decided is not sent."""
+    now = time.time()
     decision = decide(
         snapshot.routes,
         grant,
@@ -105,19 +110,28 @@ def admit(
         operation=operation,
         asked_class=wanted,
         max_tokens=asked.reserve,
-        now=time.time(),
+        now=now,
         tried=tried,
         floor=floor,
+        alias=asked.alias,
+        retired=asked.retirement is not None and now >= asked.retirement.at,
     )
     if isinstance(decision, Refuse):
-        raise GatewayError(
-            decision.code,
-            param=decision.param,
-            definitive=decision.definitive,
-            status=decision.status,
-            because=decision.because,
-        )
+        raise refusal(decision, asked)
     return decision
+
+
+def refusal(refused: Refuse, asked: Asked) -> GatewayError:
+    error = GatewayError(
+        refused.code,
+        param=refused.param,
+        definitive=refused.definitive,
+        status=refused.status,
+        because=refused.because,
+    )
+    if refused.code == "model.retired" and asked.retirement is not None:
+        error.details |= {"name": asked.alias or asked.model, "instead": naming.replacement(asked.retirement)}
+    return error
 
 
 class Stage(Protocol):
@@ -149,6 +163,14 @@ class Refused(UpstreamFailed):
         return f"status_{self.status}"
 
 
+def _judge(stay: Stay, failed: UpstreamFailed) -> None:
+    if isinstance(failed, Refused):
+        wait = retry.delay_ms(dict(failed.headers), time.time())
+        stay.answered(failed.status, None if wait is None else wait / 1000)
+    elif not isinstance(failed, Busy):  # a full pool is our own doing
+        stay.failed()
+
+
 class Failure(NamedTuple):
     admitted: Admit
     error: UpstreamFailed
@@ -174,7 +196,7 @@ class Exchange:
     __slots__ = (
         "_admitted", "_asked", "_attempt_at", "_begun", "_counts", "_deadline", "_failures", "_first_byte_us", "_grant",
         "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_position", "_queued_s",
-        "_request", "_shielded", "_slot", "_snapshot", "_speech", "_stream", "_tried", "_veil", "_wanted",
+        "_request", "_shielded", "_slot", "_snapshot", "_speech", "_stay", "_stream", "_tried", "_veil", "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -203,6 +225,7 @@ class Exchange:
         self._first_byte_us: int | None = None
         self._impact: Impact | None = None  # what the client was told
         self._begun = False  # our status has been sent
+        self._stay: Stay | None = None  # at the endpoint that is asked
         self._attempt_at = self._opened
         self._failures: list[Failure] = []
         self._tried: frozenset[str] = frozenset()
@@ -272,7 +295,7 @@ class Exchange:
                 return
             self._settle(again)
             if self.target.capacity and self.waits:
-                await self._turn(self._tried)
+                await self._turn()
 
     async def _attempt(self, ticket: Ticket) -> UpstreamFailed | None:
         """One endpoint asked: it begins and ends here, whatever comes. What failed, if the client knows nothing of it.
@@ -283,10 +306,14 @@ class Exchange:
             self._counts = Counts(tokens_in=self._asked.tokens_in_estimate)
             self._first_byte_us, self._impact, self._stream = None, None, None
         endpoint, outcome = self.target.endpoint, "cut"
+        stay = self._stay = self._means.routing.began(self.target, self._asked)
         try:
             failed = await self._tried_once(ticket)
             outcome = self._outcome.value if failed is None else failed.outcome
+            if failed is not None:
+                _judge(stay, failed)
         finally:
+            stay.ended(well=self._outcome is Outcome.DONE)
             self._means.metrics.attempts[endpoint, outcome] += 1
         if failed is None or not self._begun:
             return failed
@@ -325,7 +352,7 @@ class Exchange:
     async def _first_turn(self) -> None:
         """Raises GatewayError, Gone."""
         try:
-            await self._turn(frozenset())
+            await self._turn()
         except ClientGone:
             raise Gone from None
         except asyncio.CancelledError:
@@ -333,19 +360,19 @@ class Exchange:
         if self._position:
             self._start_clock()
 
-    async def _turn(self, tried: frozenset[str]) -> None:
+    async def _turn(self) -> None:
         """A slot where the policy has put it; where none is free, one of another endpoint that it allows."""
-        queue, ways = self._means.line, [self._admitted]
-        if self._veil is not None and not self._veil.inline and not queue.free(self.target):
-            await asyncio.to_thread(self._veil.look)
-        while not queue.free(cast("Target", ways[-1].target)):
-            tried |= {self.target.endpoint}
-            try:
-                self._settle(self._admit(tried))
-            except GatewayError:  # nobody else may serve it
-                break
-            if self._may_be_read():
-                ways.append(self._admitted)
+        queue, first = self._means.line, self._admitted
+        ways = [first]
+        if not queue.free(self.target):
+            if self._veil is not None and not self._veil.inline:
+                await asyncio.to_thread(self._veil.look)
+            for other in self._means.routing.answering(first):
+                self._settle(first.on(other, "turn"))
+                if self._may_be_read():
+                    ways.append(self._admitted)
+                    if queue.free(self.target):
+                        break
         targets = {one.target.endpoint: one for one in ways}
         grant, headers = self._grant, self._request.headers
         caller = line.caller_of(
@@ -400,7 +427,7 @@ class Exchange:
         try:
             return self._admit(self._tried)
         except GatewayError as error:
-            if error.code != "endpoint.none_left":
+            if error.code not in NONE_LEFT:
                 raise
         if type(failed) is not Unreachable or len(self._failures) > 1:
             return None
@@ -408,9 +435,12 @@ class Exchange:
         with suppress(TimeoutError):
             async with within(self._left(seconds), self._request.link.watch):
                 await asyncio.get_running_loop().create_future()
-        return self._admit(frozenset())
+        return self._decided(frozenset())
 
     def _admit(self, tried: frozenset[str]) -> Admit:
+        return self._means.routing.choose(self._decided(tried), self._grant, self._asked, self._operation)
+
+    def _decided(self, tried: frozenset[str]) -> Admit:
         floor = self._veil.floor() if self._veil is not None else DataClass.PUBLIC
         return admit(self._snapshot, self._grant, self._asked, self._operation, self._wanted, tried, floor)
 
@@ -422,7 +452,7 @@ class Exchange:
         if not self._may_repeat or len(self._failures) + 1 >= self._means.limits.attempts:
             return False
         try:
-            self._admit(self._tried | {self.target.endpoint})
+            self._decided(self._tried | {self.target.endpoint})
         except GatewayError:
             return False
         return True
@@ -491,7 +521,10 @@ class Exchange:
     async def _relay(self, connection: Connection, ticket: Ticket) -> None:
         if connection.status != OK:
             await self._refusal(connection)
-        elif self._asked.stream:
+            return
+        if self._stay is not None:
+            self._stay.answered(OK)
+        if self._asked.stream:
             await self._relay_stream(connection, ticket)
         else:
             await self._relay_whole(connection)
@@ -511,6 +544,7 @@ class Exchange:
             (b"x-request-id", self._request.id.encode()),
             (b"x-proue-endpoint", self.target.endpoint.encode("ascii", "replace")),
             (ROUTE_REASON, self._admitted.reason.encode("ascii", "replace")),
+            *naming.headers(self._asked),
         ]
 
     def _whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -20,7 +20,7 @@ READ_HEADERS = frozenset(
     {
         b"authorization", b"accept-language", b"content-length", b"content-encoding", b"content-type",
         b"traceparent",
-        b"x-api-key", b"x-proue-data-class", b"x-proue-priority", b"x-request-id",
+        b"x-api-key", b"x-proue-data-class", b"x-proue-dry-run", b"x-proue-priority", b"x-request-id",
     }
 )  # fmt: skip
 

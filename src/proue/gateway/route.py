@@ -10,7 +10,7 @@ from proue.kernel.policy import Operation
 from proue.wire import seal
 from proue.wire.snapshot import Target
 
-TEMPLATE, TOKENIZE = "apply-template", "tokenize"
+TEMPLATE, TOKENIZE, METRICS = "apply-template", "tokenize", "metrics"
 PATHS: dict[str, str] = {
     Operation.CHAT: "/chat/completions",
     Operation.TEXT_COMPLETION: "/completions",
@@ -18,7 +18,11 @@ PATHS: dict[str, str] = {
     Operation.RERANK: "/rerank",
     Operation.TRANSCRIPTION: "/audio/transcriptions",
 }
-BESIDE = {TEMPLATE: "/apply-template", TOKENIZE: "/tokenize"}  # not under /v1: llama.cpp and vLLM put them beside it
+BESIDE = {
+    TEMPLATE: "/apply-template",
+    TOKENIZE: "/tokenize",
+    METRICS: "/metrics",
+}  # not under /v1: llama.cpp and vLLM put them beside it
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 CONTROL = re.compile(r"[\x00-\x20\x7f]")
 CACHE_MAX = 4096
@@ -57,7 +61,8 @@ class Routes:
         try:
             origin, prefix = parse_base_url(target.base_url)
             path = _path(target, prefix, operation)
-            lines = [f"POST {path} HTTP/1.1".encode("ascii"), b"host: " + origin.header]
+            method = "GET" if operation == METRICS else "POST"
+            lines = [f"{method} {path} HTTP/1.1".encode("ascii"), b"host: " + origin.header]
         except (ValueError, UnicodeError) as error:
             raise Misconfigured(f"{target.endpoint}: base_url") from error
         if CONTROL.search(path):
@@ -65,7 +70,7 @@ class Routes:
         secret = self._secret(target)
         if secret is not None:
             lines.append(b"authorization: Bearer " + secret)
-        if operation != Operation.TRANSCRIPTION:
+        if operation not in {Operation.TRANSCRIPTION, METRICS}:
             lines.append(b"content-type: application/json")
         lines += [b"accept-encoding: identity", b"user-agent: proue"]
         return Route(origin, b"\r\n".join(lines) + b"\r\n")

@@ -74,6 +74,17 @@ class Limits(msgspec.Struct, frozen=True):
     node_retry_s: float = 0.2  # before a node tries again, doubled each time
     node_retry_max_s: float = 5.0
     node_links: int = 64  # gateways that one node serves
+    breaker_failures: int = 5  # of an endpoint, one after the other, before it is put aside
+    breaker_window_s: float = 60.0  # between two failures that count as one after the other
+    breaker_first_s: float = 1.0  # until one request may try an endpoint put aside; twice as long each time
+    breaker_max_s: float = 60.0
+    aside_s: float = 60.0  # at most, of what an engine's 429 asks for
+    affinity_tokens: int = 32_768  # in flight beyond the least loaded, for which a warm endpoint is left
+    affinity_prefixes: int = 65_536  # remembered
+    metrics_poll_s: float = 5.0  # between two looks at the queue of an engine that has peers
+    metrics_s: float = 2.0
+    metrics_bytes: int = 1 * MB
+    metrics_away_s: float = 600.0  # an engine that tells nothing of its queue is left alone for so long
 
 
 class Settings(msgspec.Struct, frozen=True):

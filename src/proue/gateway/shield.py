@@ -89,6 +89,10 @@ class Veil:
         return dict(Counter(name[1 : name.index(b"-")].decode() for name in self._written))
 
     @property
+    def blind(self) -> bool:
+        return self._blind
+
+    @property
     def inline(self) -> bool:
         return self._looked or self._size() <= INLINE_BYTES
 

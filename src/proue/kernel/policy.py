@@ -7,6 +7,7 @@ beforehand where a question would go.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -119,10 +120,20 @@ class TargetView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Admit:
+    """`target` is the first of `choices`, all admissible, in the published order: whoever knows more takes another."""
+
     target: TargetView
     data_class: DataClass
     reserve: int
     reason: str
+    choices: tuple[TargetView, ...] = ()
+
+    def on(self, target: TargetView, why: str) -> "Admit":
+        """Another of the choices, and who chose it."""
+        held = _held_by(target, self.data_class)
+        reason = f"{self.reason.partition(';gates=')[0]};chosen={why}"
+        reason = f"{reason};gates={held}" if held else reason
+        return Admit(target, self.data_class, self.reserve, reason, self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,24 +175,26 @@ def decide(
     now: float,
     tried: frozenset[str] = frozenset(),
     floor: DataClass = DataClass.PUBLIC,
+    alias: str = "",
+    retired: bool = False,
 ) -> Admit | Refuse:
-    """The first admissible target in the published order, or the refusal.
+    """The first admissible target in the published order with all the others, or the refusal.
 
     `now` is Unix seconds. `tried` names endpoints that already failed for this request: a retry asks again. `floor` is
-    what was found in the request: the machine must be cleared for it too, whatever the use declares.
+    what was found in the request: the machine must be cleared for it too, whatever the use declares. `alias` is the
+    name that was asked for, when it is not the model's own: a grant opens it by either name. `retired`: the name's
+    day has passed.
     """
     if grant is None:
         return Refuse(401, "key.unknown")
-    if now < grant.not_before:
-        return Refuse(401, "key.not_yet_valid")
-    if grant.expires_at is not None and now >= grant.expires_at:
-        return Refuse(401, "key.expired")
-    if operation not in grant.operations:
-        return Refuse(403, "key.operation_not_allowed")
+    if because := _key_is_wrong(grant, operation, now):
+        return because
     targets = routes.get(model)
-    if not targets or not may_use(grant, model):
+    if not targets or not (may_use(grant, model) or (alias and may_use(grant, alias))):
         # Same answer for "no such model" and "not yours": the catalogue is not public.
         return Refuse(404, "model.unknown", "model")
+    if retired:
+        return Refuse(410, "model.retired", "model")
     data_class = effective_class(grant, asked_class)
     if isinstance(data_class, Refuse):
         return data_class
@@ -204,8 +217,33 @@ def decide(
     reason = f"class={data_class.code};cleared={len(fit)}/{len(able)};tried={len(tried)}"
     held = _held_by(left[0], data_class)
     return Admit(
-        target=left[0], data_class=data_class, reserve=max_tokens, reason=f"{reason};gates={held}" if held else reason
+        target=left[0],
+        data_class=data_class,
+        reserve=max_tokens,
+        reason=f"{reason};gates={held}" if held else reason,
+        choices=tuple(left),
     )
+
+
+def _key_is_wrong(grant: GrantView, operation: str, now: float) -> Refuse | None:
+    if now < grant.not_before:
+        return Refuse(401, "key.not_yet_valid")
+    if grant.expires_at is not None and now >= grant.expires_at:
+        return Refuse(401, "key.expired")
+    return None if operation in grant.operations else Refuse(403, "key.operation_not_allowed")
+
+
+def obstacle(target: TargetView, grant: GrantView, *, operation: str, data_class: int, now: float) -> Refuse | None:
+    """Why `decide` would leave this endpoint out, said of it alone; None when it may be chosen. To explain, not to
+    decide: a test compares the two."""
+    if operation not in target.operations:
+        return Refuse(400, "model.operation_not_supported", "model")
+    if not is_shared(target, grant):
+        return Refuse(403, "endpoint.private", "model")
+    if data_class > target.clearance:
+        return Refuse(403, "class.above_clearance", "x-proue-data-class")
+    because = closed_by(target, data_class, now)
+    return Refuse(403, "policy.gate_closed", "x-proue-data-class", because=because) if because else None
 
 
 def closed_by(target: TargetView, data_class: int, now: float) -> tuple[Because, ...]:
@@ -233,18 +271,29 @@ def may_use(grant: GrantView, model: str) -> bool:
 
 
 def reachable(
-    routes: Mapping[str, Sequence[TargetView]], grant: GrantView, asked_class: str | None = None, *, now: float
+    routes: Mapping[str, Sequence[TargetView]],
+    grant: GrantView,
+    asked_class: str | None = None,
+    *,
+    now: float,
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Models for which some endpoint may receive this grant's class, in the published order."""
+    """Models for which some endpoint may receive this grant's class, in the published order; then the `aliases` (name →
+    model) of such models that it opens by either name."""
     data_class = effective_class(grant, asked_class)
     if isinstance(data_class, Refuse):
         return []
-    return [
+    open_to = [
         model
         for model, targets in routes.items()
-        if may_use(grant, model)
-        and any(is_shared(target, grant) and may_receive(target, data_class, now) for target in targets)
+        if any(is_shared(target, grant) and may_receive(target, data_class, now) for target in targets)
     ]
+    named = [
+        alias
+        for alias, model in aliases.items()
+        if model in open_to and (may_use(grant, alias) or may_use(grant, model))
+    ]
+    return [model for model in open_to if may_use(grant, model)] + named
 
 
 def is_shared(target: TargetView, grant: GrantView) -> bool:

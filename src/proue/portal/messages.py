@@ -57,6 +57,14 @@ SENTENCES: Mapping[str, Promise] = {
     "endpoint.bad_share": _(
         "Une part revient à un établissement déclaré et va de 1 à 100 %, 100 % au plus pour tous ensemble."
     ),
+    "model.is_an_alias": _("« {name} » est déjà un alias : ses clients changeraient de modèle sans le savoir."),
+    "alias.is_a_model": _("« {name} » est déjà un modèle. Donnez un autre nom à l’alias."),
+    "alias.of_nothing": _("Le modèle « {model} » n’est pas déclaré. Vérifiez son nom."),
+    "alias.unannounced": _(
+        "Cet alias désigne « {current} ». Pour qu’il désigne « {model} », annoncez un jour à venir."
+    ),
+    "retirement.in_the_past": _("Ce jour est passé : un retrait s’annonce. Choisissez un jour à venir."),
+    "retirement.sooner": _("Un retrait annoncé se reporte ou s’annule, et ne s’avance pas."),
     "model.bad_shape": _(
         "Les paramètres et les experts d’un modèle sont positifs, et ceux qui sont actifs ne dépassent pas le total."
     ),

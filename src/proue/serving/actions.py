@@ -265,7 +265,9 @@ def _routes(at: datetime) -> tuple[RoutesPart, datetime | None]:
     planned = plan(offers, at)
     decisions.remember(planned.gates, at=at)
     closings.foresee(planned, offers, supply.publishable_uses(), at=at)
-    part = rules.routes(offers, lambda offer: metering.coefficients_for(offer, at, known=factors), planned.gates)
+    part = rules.routes(
+        offers, lambda offer: metering.coefficients_for(offer, at, known=factors), planned.gates, supply.aliases()
+    )
     return part, planned.next_turn
 
 

@@ -12,7 +12,17 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, midnight
 from proue.kernel.policy import Gate, Operation
-from proue.wire.snapshot import GRANTS, Grant, GrantsPart, Model, RoutesPart, Target, grants_parts
+from proue.wire.snapshot import (
+    GRANTS,
+    Alias,
+    Grant,
+    GrantsPart,
+    Model,
+    Retirement,
+    RoutesPart,
+    Target,
+    grants_parts,
+)
 
 OWNED_BY = "proue"
 ASSISTANT_OPERATIONS = (Operation.CHAT.value,)
@@ -58,6 +68,33 @@ class OfferLike(Protocol):
     def capacity(self) -> int | None: ...
     @property
     def shares(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def hardware(self) -> Mapping[str, Any]: ...
+    @property
+    def retires_at(self) -> datetime | None: ...
+    @property
+    def retirement_announced_at(self) -> datetime | None: ...
+    @property
+    def replaced_by(self) -> str: ...
+
+
+class AliasLike(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def then(self) -> str: ...
+    @property
+    def then_from(self) -> datetime | None: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def retires_at(self) -> datetime | None: ...
+    @property
+    def retirement_announced_at(self) -> datetime | None: ...
+    @property
+    def replaced_by(self) -> str: ...
 
 
 class UseLike(Protocol):
@@ -106,23 +143,60 @@ def routes(
     offers: Iterable[Offer],
     estimate: Callable[[Offer], Coefficients | None],
     gates: Mapping[str, tuple[Gate, ...]] = MappingProxyType({}),
+    aliases: Iterable[AliasLike] = (),
 ) -> RoutesPart:
     """In the order given: the first offer of a name gives the model its place, the others are its fallbacks.
 
     `gates` are those of each endpoint, by its code: what the checks of its commitments let it receive.
     """
     targets: dict[str, list[Target]] = {}
+    ends: dict[str, list[Retirement | None]] = {}
     born: dict[str, int] = {}
     for offer in offers:
         targets.setdefault(offer.name, []).append(_target(offer, estimate(offer), gates.get(offer.endpoint, ())))
+        ends.setdefault(offer.name, []).append(_retirement(offer))
         created = int(offer.created_at.timestamp())
         born[offer.name] = min(created, born.get(offer.name, created))
     return RoutesPart(
         models=tuple(
-            Model(name=name, targets=tuple(ways), owned_by=ways[0].operator or OWNED_BY, created=born[name])
+            Model(
+                name=name,
+                targets=tuple(ways),
+                owned_by=ways[0].operator or OWNED_BY,
+                created=born[name],
+                retirement=_last(ends[name]),
+            )
             for name, ways in targets.items()
-        )
+        ),
+        aliases=tuple(
+            Alias(
+                name=one.name,
+                model=one.model,
+                then=one.then,
+                then_from=one.then_from.timestamp() if one.then_from else None,
+                retirement=_retirement(one),
+                created=int(one.created_at.timestamp()),
+            )
+            for one in aliases
+        ),
     )
+
+
+def _retirement(one: OfferLike | AliasLike) -> Retirement | None:
+    if one.retires_at is None or one.retirement_announced_at is None:
+        return None
+    return Retirement(one.retires_at.timestamp(), one.retirement_announced_at.timestamp(), one.replaced_by)
+
+
+def _last(ends: Sequence[Retirement | None]) -> Retirement | None:
+    """A name ends with the last of the machines that serve it: as long as one has no end, it has none."""
+    known = [one for one in ends if one is not None]
+    return max(known, key=lambda one: one.at) if len(known) == len(ends) else None
+
+
+def _weight(hardware: Mapping[str, Any]) -> float:
+    """Of the load that a machine takes beside others: as declared, else its GPUs."""
+    return float(hardware.get("weight") or hardware.get("gpus") or 1)
 
 
 def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Gate, ...]) -> Target:
@@ -146,6 +220,7 @@ def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Ga
         sharing=offer.sharing,
         capacity=offer.capacity or 0,
         shares=offer.shares,
+        weight=_weight(offer.hardware),
     )
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -20,6 +20,7 @@ from proue.ledger.actions import record
 from proue.store.access import database
 from proue.supply import rules
 from proue.supply.facts import (
+    AliasDeclared,
     AttributeDeclared,
     EndpointDeclared,
     KeyCreated,
@@ -29,7 +30,7 @@ from proue.supply.facts import (
     ProviderDeclared,
     UseDeclared,
 )
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
+from proue.supply.models import Alias, ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
 from proue.supply.queries import attributes_in_force, is_named
 from proue.wire.seal import Unsealable, seal, unseal
 from proue.wire.token import key_digest
@@ -38,6 +39,16 @@ if TYPE_CHECKING:
     from proue.institutions.models import Institution, Person
 
 T = TypeVar("T", bound=models.Model)
+
+
+class Retirement(NamedTuple):
+    """The announced end of a name, and what to ask for instead."""
+
+    at: datetime
+    replaced_by: str = ""
+
+
+AS_ANNOUNCED = Retirement(datetime.max.replace(tzinfo=UTC))  # leaves what is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,12 +278,16 @@ def declare_model(
     price: Mapping[str, Decimal] | None = None,
     active: bool = True,
     position: int = 100,
+    retirement: Retirement | None = AS_ANNOUNCED,
 ) -> tuple[Model, bool]:
-    """`price` holds `in`, `cached`, `out`: euros per million tokens."""
+    """`price` holds `in`, `cached`, `out`: euros per million tokens. Without `retirement`, what was announced stays;
+    None calls it off. Raises ModelIsAnAlias, RetiresSooner."""
     _require(actor, Right.OPERATE)
     rules.check_shape(params_total_b, params_active_b, experts, experts_active)
+    if Alias.objects.filter(name=name).exists():
+        raise rules.ModelIsAnAlias(name=name)
     prices = price or {}
-    wanted = {
+    wanted: dict[str, object] = {
         "served_as": served_as,
         "size_class": _word(rules.SizeClass, size_class),
         "operations": rules.operations_of(operations),
@@ -288,9 +303,68 @@ def declare_model(
         "position": position,
     }
     with transaction.atomic(using=database()):
+        if retirement is not AS_ANNOUNCED:
+            known = Model.objects.select_for_update().filter(endpoint=endpoint, name=name).first()
+            wanted |= _retirement(known, retirement, at)
         row, changed = _settle(Model, {"endpoint": endpoint, "name": name}, wanted, at)
         if changed:
-            fact = ModelDeclared(model_id=row.pk, endpoint_id=endpoint.pk, model=name, active=row.active)
+            fact = ModelDeclared(
+                model_id=row.pk,
+                endpoint_id=endpoint.pk,
+                model=name,
+                active=row.active,
+                retires_at=_iso(row.retires_at),
+            )
+            record(fact, actor=actor, at=at)
+        return row, changed
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _retirement(known: Model | Alias | None, wanted: Retirement | None, at: datetime) -> dict[str, object]:
+    """The columns of an announced end. Its first announcement stays when the day is put off."""
+    before = None if known is None else known.retires_at
+    after = None if wanted is None else wanted.at
+    rules.check_retirement(before, after, at)
+    announced = known.retirement_announced_at if known is not None and before is not None else at
+    return {
+        "retires_at": after,
+        "retirement_announced_at": None if after is None else announced,
+        "replaced_by": "" if wanted is None else wanted.replaced_by,
+    }
+
+
+def declare_alias(
+    *,
+    actor: Actor | Job,
+    name: str,
+    model: str,
+    at: datetime,
+    start: datetime | None = None,
+    retirement: Retirement | None = None,
+) -> tuple[Alias, bool]:
+    """`start`: from when on it stands for `model`, when it stands for another until then. Raises TurnsUnannounced."""
+    _require(actor, Right.OPERATE)
+    with transaction.atomic(using=database()):
+        if Model.objects.filter(name=name).exists():
+            raise rules.AliasIsAModel(name=name)
+        if not Model.objects.filter(name=model).exists():
+            raise rules.AliasOfNothing(model=model)
+        known = Alias.objects.select_for_update().filter(name=name).first()
+        pointing = rules.turned(None if known is None else known.pointing, model, start, at)
+        wanted = {**pointing._asdict(), **_retirement(known, retirement, at)}
+        row, changed = _settle(Alias, {"name": name}, wanted, at)
+        if changed:
+            fact = AliasDeclared(
+                alias_id=row.pk,
+                alias=name,
+                model=row.model,
+                then=row.then,
+                then_from=_iso(row.then_from),
+                retires_at=_iso(row.retires_at),
+            )
             record(fact, actor=actor, at=at)
         return row, changed
 
@@ -304,7 +378,13 @@ def switch_models(*, actor: Actor | Job, endpoint: Endpoint, names: Sequence[str
         for row in moved:
             row.active = active
             row.save(update_fields=["active"])
-            fact = ModelDeclared(model_id=row.pk, endpoint_id=endpoint.pk, model=row.name, active=active)
+            fact = ModelDeclared(
+                model_id=row.pk,
+                endpoint_id=endpoint.pk,
+                model=row.name,
+                active=active,
+                retires_at=_iso(row.retires_at),
+            )
             record(fact, actor=actor, at=at)
     return len(moved)
 

@@ -43,6 +43,18 @@ class ModelDeclared:
     endpoint_id: UUID
     model: str
     active: bool
+    retires_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AliasDeclared:
+    kind: ClassVar[str] = "alias.declared"
+    alias_id: UUID
+    alias: str
+    model: str
+    then: str
+    then_from: str | None
+    retires_at: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,17 @@ from django.db.models import F, Q
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Priority, Sharing, Shield
 from proue.store.models import Row, ScopedRow
-from proue.supply.rules import AiAct, KeyState, SizeClass, Standing, key_state
+from proue.supply.rules import AiAct, KeyState, Pointing, SizeClass, Standing, key_state
 
 LOWEST, HIGHEST = min(DataClass).value, max(DataClass).value
+
+
+def _announced(kind: str) -> models.CheckConstraint:
+    return models.CheckConstraint(
+        condition=Q(retires_at__isnull=True)
+        | Q(retirement_announced_at__isnull=False, retirement_announced_at__lt=F("retires_at")),
+        name=f"{kind}_retirement_is_announced",
+    )
 
 
 def _words(
@@ -152,6 +160,35 @@ class Attribute(Row):
         return self.name
 
 
+class Alias(Row):
+    """Another name for a model, from a day on for another. Never pointed elsewhere in silence. A public register."""
+
+    name = models.CharField(max_length=128, unique=True)
+    model = models.CharField(max_length=128)
+    then = models.CharField(max_length=128, blank=True)  # for which model, from `then_from` on
+    then_from = models.DateTimeField(null=True)
+    retires_at = models.DateTimeField(null=True)
+    retirement_announced_at = models.DateTimeField(null=True)
+    replaced_by = models.CharField(max_length=128, blank=True, default="", db_default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(then="", then_from__isnull=True) | (~Q(then="") & Q(then_from__isnull=False)),
+                name="alias_turns_on_an_announced_day",
+            ),
+            _announced("alias"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def pointing(self) -> Pointing:
+        return Pointing(self.model, self.then, self.then_from)
+
+
 class Model(Row):
     """A name that clients ask for, at one endpoint. The same name elsewhere is another way to the same model."""
 
@@ -171,10 +208,14 @@ class Model(Row):
     active = models.BooleanField(default=True)
     position = models.IntegerField(default=100)
     created_at = models.DateTimeField()
+    retires_at = models.DateTimeField(null=True)  # announced: the first instant at which the name is refused
+    retirement_announced_at = models.DateTimeField(null=True)
+    replaced_by = models.CharField(max_length=128, blank=True, default="", db_default="")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["endpoint", "name"], name="one_model_per_endpoint_and_name"),
+            _announced("model"),
             models.CheckConstraint(
                 condition=Q(size_class__in=[one.value for one in SizeClass]), name="model_size_class_is_known"
             ),

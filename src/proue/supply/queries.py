@@ -13,7 +13,7 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Gate, Sharing
-from proue.supply.models import ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
+from proue.supply.models import Alias, ApiKey, Attribute, Endpoint, Model, Provider, Sighting, Use, UsePerson
 from proue.supply.rules import SEEN_FOR, Validity, validity
 
 ROWS_AT_ONCE = 5000
@@ -41,6 +41,8 @@ class OfferedModel:
     capacity: int | None = None
     shares: tuple[tuple[str, int], ...] = ()  # UAI, percent
     gates: tuple[Gate, ...] = ()  # none here: serving knows them
+    retires_at: datetime | None = None
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ class Offer:
     sharing: str = Sharing.ANY.value
     capacity: int | None = None
     shares: tuple[tuple[str, int], ...] = ()
+    retires_at: datetime | None = None
+    retirement_announced_at: datetime | None = None
+    replaced_by: str = ""
 
 
 def offers() -> list[Offer]:
@@ -118,7 +123,23 @@ def _offer(row: Model) -> Offer:
         sharing=endpoint.sharing,
         capacity=endpoint.capacity,
         shares=tuple(sorted(endpoint.shares.items())),
+        retires_at=row.retires_at,
+        retirement_announced_at=row.retirement_announced_at,
+        replaced_by=row.replaced_by,
     )
+
+
+def aliases() -> list[Alias]:
+    """A public register, by name."""
+    return list(Alias.objects.order_by("name"))
+
+
+def alias_named(name: str) -> Alias | None:
+    return Alias.objects.filter(name=name).first()
+
+
+def has_model(name: str) -> bool:
+    return Model.objects.filter(name=name).exists()
 
 
 def offered_models() -> list[OfferedModel]:
@@ -142,6 +163,8 @@ def offered_models() -> list[OfferedModel]:
             sharing=one.sharing,
             capacity=one.capacity,
             shares=one.shares,
+            retires_at=one.retires_at,
+            replaced_by=one.replaced_by,
         )
         for one in offers()
     ]

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from proue.kernel.dataclass import DataClass
@@ -28,7 +29,7 @@ NODE = "node:"  # and the endpoint's code: what serves it connects to the gatewa
 SEEN_FOR = timedelta(minutes=3)  # a worker looks each minute; older than that, nothing is known
 SITE_KEYS = frozenset({"pue", "grid_zone", "water_l_per_kwh", "name"})
 HARDWARE_KEYS = frozenset(
-    {"gpu", "gpus", "cpu_w", "batch", "load", "lifetime_years", "machine_kg", "engine", "engine_version"}
+    {"gpu", "gpus", "cpu_w", "batch", "load", "lifetime_years", "machine_kg", "engine", "engine_version", "weight"}
 )
 CODE_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 MAX_CODE = 64
@@ -398,6 +399,73 @@ PROVIDER_ATTRIBUTES = frozenset(
         "unit_prices", "zero_retention_available",
     }
 )  # fmt: skip
+
+# --- names that change: on a day that was announced, never in silence
+
+
+class Pointing(NamedTuple):
+    """What an alias stands for, and from when on for what else."""
+
+    model: str
+    then: str = ""
+    then_from: datetime | None = None
+
+    def model_at(self, at: datetime) -> str:
+        return self.then if self.then_from is not None and at >= self.then_from else self.model
+
+
+class TurnsUnannounced(Refusal):
+    """An alias changes its model on a day to come."""
+
+    code = "alias.unannounced"
+
+
+class AliasIsAModel(Refusal):
+    code = "alias.is_a_model"
+
+
+class ModelIsAnAlias(Refusal):
+    """A model of that name would take the alias's clients away in silence."""
+
+    code = "model.is_an_alias"
+
+
+class AliasOfNothing(Refusal):
+    code = "alias.of_nothing"
+
+
+class RetiresInThePast(Refusal):
+    code = "retirement.in_the_past"
+
+
+class RetiresSooner(Refusal):
+    """Whoever read the announced day counts on it."""
+
+    code = "retirement.sooner"
+
+
+def turned(before: Pointing | None, model: str, start: datetime | None, at: datetime) -> Pointing:
+    """How an alias points once it is declared for `model` from `start` on. A new one begins at once."""
+    if before is None:
+        return Pointing(model)
+    current = before.model_at(at)
+    if model == current:
+        pending = before.then_from is not None and at < before.then_from
+        return Pointing(model) if pending else before
+    if start is None or start <= at:
+        raise TurnsUnannounced(model=model, current=current)
+    return Pointing(current, model, start)
+
+
+def check_retirement(before: datetime | None, after: datetime | None, at: datetime) -> None:
+    """May be put off or called off; not brought forward."""
+    if after is None or after == before:
+        return
+    if after <= at:
+        raise RetiresInThePast(retires_at=after)
+    if before is not None and after < before:
+        raise RetiresSooner(before=before)
+
 
 SMALL_UP_TO_B, MEDIUM_UP_TO_B = 15.0, 60.0
 

@@ -42,6 +42,7 @@ class Target(msgspec.Struct, frozen=True):
     sharing: str = Sharing.ANY.value
     capacity: int = 0  # requests at once that it serves well; 0: nobody said, and nobody waits
     shares: tuple[tuple[str, int], ...] = ()  # of the capacity, in percent, that an institution is sure of
+    weight: float = 1.0  # how much of the load it takes beside the model's other endpoints
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -49,6 +50,29 @@ class Model(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
     owned_by: str = "proue"
     created: int = 0
+    retirement: "Retirement | None" = None
+
+
+class Retirement(msgspec.Struct, frozen=True):
+    """The announced end of a name, in Unix seconds. From `at` on it is refused, and `replaced_by` is named."""
+
+    at: float
+    announced: float
+    replaced_by: str = ""
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """Another name for `model`; from `then_from` on, for `then`. The gateway turns by itself, at that instant."""
+
+    name: str
+    model: str
+    then: str = ""
+    then_from: float | None = None
+    retirement: Retirement | None = None
+    created: int = 0
+
+    def model_at(self, now: float) -> str:
+        return self.then if self.then_from is not None and now >= self.then_from else self.model
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -79,6 +103,7 @@ class PolicyPart(msgspec.Struct, frozen=True):
 
 class RoutesPart(msgspec.Struct, frozen=True):
     models: tuple[Model, ...] = ()
+    aliases: tuple[Alias, ...] = ()
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -196,7 +221,7 @@ class _Layers(Mapping[bytes, Grant]):
 class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
-    __slots__ = ("demo", "grants", "models", "parts", "published_at", "routes", "students", "uses")
+    __slots__ = ("aliases", "demo", "grants", "models", "parts", "published_at", "routes", "students", "uses")
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
@@ -208,6 +233,8 @@ class Snapshot:
         models = routes.models if isinstance(routes, RoutesPart) else ()
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         self.routes: Mapping[str, tuple[Target, ...]] = {model.name: model.targets for model in models}
+        aliases = routes.aliases if isinstance(routes, RoutesPart) else ()
+        self.aliases: Mapping[str, Alias] = {alias.name: alias for alias in aliases}
         if homes is None:
             homes = {digest: name for name, part in parts.items() for digest in digests_of(part)}
         self.grants: Mapping[bytes, Grant] = _Layers(self.parts, homes)
