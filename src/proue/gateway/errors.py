@@ -176,9 +176,10 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "snapshot.expired": Sentence(
         503,
-        "Le fichier de ce laboratoire n’est plus valable : demandez-en un autre à la personne qui exploite Proue dans "
+        "Le fichier de ce laboratoire n’est plus valable : demandez-en un autre à la personne qui exploite Proue dans "
         "votre établissement.",
         "This laboratory’s file is no longer valid: ask whoever operates Proue in your institution for another one.",
+        definitive=True,
     ),
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
