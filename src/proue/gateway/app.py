@@ -244,7 +244,7 @@ class App:
             raise GatewayError("gateway.not_ready")
         now = time.time()
         if shut := self._source.shut(now):
-            raise GatewayError(shut)
+            raise GatewayError(shut, definitive=True)  # not before somebody brings another file
         request.notice = self._source.notice(now)
         credential = auth.credential(request.headers)
         return snapshot, auth.grant_for(snapshot, credential, keys=self._token_keys, now=now)
@@ -327,7 +327,7 @@ class App:
             return errors.answer(GatewayError("gateway.not_ready"), english=request.english)
         now = time.time()
         if shut := self._source.shut(now):
-            return errors.answer(GatewayError(shut), english=request.english)
+            return errors.answer(GatewayError(shut, definitive=True), english=request.english)
         known: dict[str, Any] = {}
         if self._is_local(scope):  # parts name institutions
             known = {"versions": self._source.versions, **self._source.status(now)}
