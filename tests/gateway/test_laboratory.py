@@ -79,7 +79,9 @@ def waiting(gateway: LabGateway) -> int:
 def test_it_serves_with_a_file_and_its_spool_and_owns_nothing_else(laboratory, engine):
     gateway = laboratory()
     assert ask(gateway).status == 200
+    engine.behave = streams(*GOOD_STREAM)
     assert ask(gateway, stream=True).status == 200
+    engine.reset()
     assert post(gateway.port, key="sk-proue-known").code == "key.unknown"
     ready = get(gateway.port, "/readyz").json
     assert ready["snapshot"]["institution"] == "0999901A"
@@ -383,7 +385,7 @@ def test_a_full_outbox_stays_in_the_journal(laboratory, engine):
 NETWORK = """
 import subprocess, sys, time
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-from tests.gateway.world import Engine, post, QUESTION
+from tests.gateway.world import Engine, post, streams, GOOD_STREAM, QUESTION
 from tests.gateway.laboratory import Instance, LabGateway, LAB_KEY
 engine, instance = Engine(), Instance()
 gateway = LabGateway(instance.file(engine.url), instance.keys[0].public)
@@ -391,6 +393,7 @@ if sys.argv[1]:  # -D: the gateway stays our child, its tracer is beside it
     gateway.argv = ["strace", "-D", "-f", "-qq", "-e", "trace=connect,sendto", "-o", sys.argv[1], *gateway.argv]
 gateway.start()
 assert post(gateway.port, QUESTION, key=LAB_KEY).status == 200
+engine.behave = streams(*GOOD_STREAM)
 assert post(gateway.port, {**QUESTION, "stream": True}, key=LAB_KEY).status == 200
 time.sleep(2.5)  # it looks at its file, and moves its counts
 assert gateway.stop() == 0, gateway.said()

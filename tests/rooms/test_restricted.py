@@ -21,10 +21,11 @@ from proue.kernel.ids import uuid7
 from proue.ledger import actions as ledger
 from proue.ledger.models import Fact
 from proue.metering import imports
+from proue.metering import rules as metering
 from proue.metering.actions import roll_up
 from proue.metering.models import Day, Laboratory, Usage
 from proue.serving import actions as serving
-from proue.serving import laboratory
+from proue.serving import rules as serving_rules
 from proue.store.access import scope, system
 from proue.supply import actions, queries, rules
 from proue.supply.models import Use, UsePerson
@@ -221,12 +222,12 @@ def test_the_file_holds_the_laboratory_and_nothing_of_others(world):
 def test_what_no_laboratory_could_serve_is_refused(world):
     world.publish()
     for names in ({"endpoints": ["rives-petit"]}, {"uses": ["assistance"]}, {"uses": ["x"]}):
-        with pytest.raises(laboratory.UnknownName):
+        with pytest.raises(serving_rules.UnknownName):
             world.export(**names)
     with system("demo"):
         actions.revoke_key(actor=Job(), key=world.key.key, at=world.now)
     world.publish()
-    with pytest.raises(laboratory.NoRestrictedKey):
+    with pytest.raises(serving_rules.NoRestrictedKey):
         world.export(at=world.now + timedelta(seconds=1))
 
 
@@ -296,7 +297,7 @@ def test_a_record_keeps_counts_and_loses_whoever_it_was(world, lab):
 def test_counts_come_in_once_and_roll_up(world, lab):
     records = [counts.anonymous(record(world), lab.secret) for _ in range(3)]
     data = file_of(lab, records)
-    with pytest.raises(imports.UnknownLaboratory):
+    with pytest.raises(metering.UnknownLaboratory):
         bring(world, data)
     assert bring(world, data, trust=lab.id).added == 3
     assert bring(world, data).added == 0, "the same file twice counts once"
@@ -324,22 +325,22 @@ def test_what_is_not_the_laboratorys_is_refused_whole(world, lab, now):
     assert bring(world, file_of(lab, [good]), trust=lab.id).added == 1
     fresh = counts.anonymous(record(world), lab.secret)
     ordinary = counts.anonymous(record(world, use_id=str(world.use.pk)), lab.secret)
-    with pytest.raises(imports.NotItsUse):
+    with pytest.raises(metering.NotItsUse):
         bring(world, file_of(lab, [fresh, ordinary], number=2))
     late = msgspec.structs.replace(fresh, hour=fresh.hour + timedelta(days=1))
-    with pytest.raises(imports.FromTheFuture):
+    with pytest.raises(metering.FromTheFuture):
         bring(world, file_of(lab, [fresh, late], number=2))
-    with pytest.raises(imports.LaboratoryOfAnother):
+    with pytest.raises(metering.LaboratoryOfAnother):
         bring(world, file_of(lab, [fresh], number=2, institution="0999902B"))
-    with pytest.raises(imports.UnknownLaboratory):
+    with pytest.raises(metering.UnknownLaboratory):
         bring(world, file_of(lab, [fresh], number=2, institution="0999999Z"))
-    with pytest.raises(imports.BadCounts, match="bad_file"):
+    with pytest.raises(metering.BadCounts, match="bad_file"):
         bring(world, file_of(lab, [fresh]).replace(b'"tokens_in":9', b'"tokens_in":8'))
     stranger = Identity(Ed25519PrivateKey.generate())
-    with pytest.raises(imports.UnknownLaboratory):
+    with pytest.raises(metering.UnknownLaboratory):
         bring(world, file_of(stranger, [fresh]), trust=lab.id)
     forged = file_of(lab, [fresh]).replace(lab.public.hex().encode(), stranger.public.hex().encode())
-    with pytest.raises(imports.BadCounts):
+    with pytest.raises(metering.BadCounts):
         bring(world, forged, trust=lab.id)
     with system("doctor"):
         assert Usage.objects.count() == 1, "all or nothing"

@@ -12,10 +12,11 @@ from django.db import connections, transaction
 from proue.institutions.access import Actor, Job, institution_for
 from proue.institutions.rules import Right
 from proue.kernel.ids import uuid7
-from proue.kernel.refusal import NotFound, Refusal
+from proue.kernel.refusal import NotFound
 from proue.ledger.actions import record
 from proue.metering.facts import LaboratoryTrusted, UsageImported
 from proue.metering.models import Laboratory
+from proue.metering.rules import BadCounts, FromTheFuture, LaboratoryOfAnother, NotItsUse, UnknownLaboratory
 from proue.store.access import SYSTEM
 from proue.supply.queries import restricted_uses
 from proue.wire import counts, signed
@@ -27,34 +28,6 @@ STAGE = """
 INSERT INTO metering_usage_staging SELECT (jsonb_populate_recordset(NULL::metering_usage_staging, %s::jsonb)).*
 """
 ABSORB = "SELECT metering_absorb_usage(%s)"
-
-
-class BadCounts(Refusal):
-    """`why`, as wire.signed.BadFile says it."""
-
-    code = "usage.bad_file"
-
-
-class UnknownLaboratory(Refusal):
-    """Nobody said yet that this key is a laboratory's of ours."""
-
-    code = "usage.unknown_laboratory"
-
-
-class LaboratoryOfAnother(Refusal):
-    """This key is known, for another institution."""
-
-    code = "usage.laboratory_of_another"
-
-
-class NotItsUse(Refusal):
-    """A use that is none of that institution's restricted ones: a laboratory counts for no other."""
-
-    code = "usage.not_its_use"
-
-
-class FromTheFuture(Refusal):
-    code = "usage.from_the_future"
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,3 +226,34 @@ FIGURES_TIMED = (
         _SPEED_OF,
     ),
 )
+
+
+# --- counts that a laboratory exported
+
+
+class BadCounts(Refusal):
+    """`why`, as wire.signed.BadFile says it."""
+
+    code = "usage.bad_file"
+
+
+class UnknownLaboratory(Refusal):
+    """Nobody said yet that this key is a laboratory's of ours."""
+
+    code = "usage.unknown_laboratory"
+
+
+class LaboratoryOfAnother(Refusal):
+    """This key is known, for another institution."""
+
+    code = "usage.laboratory_of_another"
+
+
+class NotItsUse(Refusal):
+    """A use that is none of that institution's restricted ones: a laboratory counts for no other."""
+
+    code = "usage.not_its_use"
+
+
+class FromTheFuture(Refusal):
+    code = "usage.from_the_future"

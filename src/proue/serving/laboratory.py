@@ -7,7 +7,7 @@ import msgspec
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import may_use
-from proue.kernel.refusal import Refusal
+from proue.serving.rules import NoMachine, NoRestrictedKey, UnknownName
 from proue.wire.snapshot import (
     POLICY,
     ROUTES,
@@ -20,22 +20,6 @@ from proue.wire.snapshot import (
     Target,
     grants_parts,
 )
-
-
-class NoRestrictedKey(Refusal):
-    """Nothing that a laboratory could serve."""
-
-    code = "laboratory.no_key"
-
-
-class NoMachine(Refusal):
-    code = "laboratory.no_machine"
-
-
-class UnknownName(Refusal):
-    """A use or an endpoint that was named and is none of this institution's restricted ones."""
-
-    code = "laboratory.unknown_name"
 
 
 def parts_for(

@@ -12,6 +12,7 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, midnight
 from proue.kernel.policy import Gate, Operation
+from proue.kernel.refusal import Refusal
 from proue.wire.snapshot import (
     GRANTS,
     Alias,
@@ -342,3 +343,22 @@ def reminder(closes_at: datetime, at: datetime) -> int | None:
         if midnight(day_of(closes_at) - timedelta(days=days)) <= at < closes_at:
             return days
     return None
+
+
+# --- a laboratory's file
+
+
+class NoRestrictedKey(Refusal):
+    """Nothing that a laboratory could serve."""
+
+    code = "laboratory.no_key"
+
+
+class NoMachine(Refusal):
+    code = "laboratory.no_machine"
+
+
+class UnknownName(Refusal):
+    """A use or an endpoint that was named and is none of this institution's restricted ones."""
+
+    code = "laboratory.unknown_name"
