@@ -25,17 +25,29 @@ from proue.metering import rules as metering
 from proue.metering.actions import roll_up
 from proue.metering.models import Day, Laboratory, Usage
 from proue.serving import actions as serving
+from proue.serving import laboratory
 from proue.serving import rules as serving_rules
 from proue.store.access import scope, system
 from proue.supply import actions, queries, rules
 from proue.supply.models import Use, UsePerson
 from proue.wire import counts, signed
-from proue.wire.snapshot import GRANTS, POLICY, ROUTES, GrantsPart, RoutesPart, decode_part
+from proue.wire.snapshot import (
+    GRANTS,
+    POLICY,
+    ROUTES,
+    GrantsPart,
+    Model,
+    PolicyPart,
+    RoutesPart,
+    decode_part,
+    grants_parts,
+)
 from proue.wire.token import key_digest
 from proue.wire.usage import Impact, Outcome, Range
 from proue.wire.usage import Usage as Record
 from tests.gateway.laboratory import LabGateway
-from tests.gateway.world import Engine, post
+from tests.gateway.laboratory import restricted as restricted_grant
+from tests.gateway.world import Engine, post, target
 from tests.rooms.test_supply import World as Supplied
 
 
@@ -217,6 +229,23 @@ def test_the_file_holds_the_laboratory_and_nothing_of_others(world):
         assert word not in b"".join(file.parts.values()), word
     fact = facts("laboratory.exported")[-1].body
     assert (fact["uses"], fact["endpoints"], fact["keys"]) == (["labo"], ["labo"], 1)
+
+
+@pytest.mark.parametrize(
+    "far", [{"owner": "0999902B"}, {"base_url": "node:labo"}, {"internal": True}, {"clearance": DataClass.SENSITIVE}]
+)
+def test_a_machine_that_is_not_the_laboratorys_is_not_in_it(far):
+    near = target("http://127.0.0.1:1/v1", endpoint="near", clearance=4, owner="0999901A", shares=(("0999902B", 10),))
+    other = msgspec.structs.replace(near, **{"endpoint": "far", "owner": ""} | far)
+    parts = {
+        POLICY: PolicyPart(1.0), ROUTES: RoutesPart((Model("m", (other, near)), Model("n", (other,)))),
+        **grants_parts("0999901A", {b"k" * 32: restricted_grant(models=("m", "n"))}, {}),
+    }  # fmt: skip
+    made, _ = laboratory.parts_for(parts, "0999901A", 2.0, endpoints=(), uses=())
+    routes = made[ROUTES]
+    assert isinstance(routes, RoutesPart)
+    assert [(one.name, [way.endpoint for way in one.targets]) for one in routes.models] == [("m", ["near"])]
+    assert routes.models[0].targets[0].shares == ()
 
 
 def test_what_no_laboratory_could_serve_is_refused(world):

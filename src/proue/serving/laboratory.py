@@ -13,13 +13,14 @@ from proue.wire.snapshot import (
     ROUTES,
     Grant,
     GrantsPart,
-    Model,
     Part,
     PolicyPart,
     RoutesPart,
     Target,
     grants_parts,
 )
+
+NODE = "node:"
 
 
 def parts_for(
@@ -31,13 +32,14 @@ def parts_for(
     keys = {digest: grant for digest, grant in keys.items() if not uses or grant.use in uses}
     if not keys:
         raise NoRestrictedKey(institution=institution)
-    models, sealed = _models(parts, set(keys.values()), endpoints)
+    routes, sealed = _routes(parts, institution, set(keys.values()), endpoints)
+    models = routes.models
     _known(endpoints, {target.endpoint for model in models for target in model.targets})
     if not models:
         raise NoMachine(institution=institution)
     policy = parts.get(POLICY)
     assert isinstance(policy, PolicyPart)
-    made: dict[str, Part] = {POLICY: policy, ROUTES: RoutesPart(models=models)}
+    made: dict[str, Part] = {POLICY: policy, ROUTES: routes}
     shapes = [
         one
         for part in parts.values()
@@ -67,26 +69,35 @@ def _keys(parts: Mapping[str, Part], institution: str, now: float) -> dict[bytes
     return found
 
 
-def _models(
-    parts: Mapping[str, Part], grants: Collection[Grant], endpoints: Collection[str]
-) -> tuple[tuple[Model, ...], set[str]]:
+def _routes(
+    parts: Mapping[str, Part], institution: str, grants: Collection[Grant], endpoints: Collection[str]
+) -> tuple[RoutesPart, set[str]]:
     routes = parts.get(ROUTES)
     assert isinstance(routes, RoutesPart)
     models, sealed = [], set()
     for model in routes.models:
         if not any(may_use(grant, model.name) for grant in grants):
             continue
-        targets = [one for one in model.targets if _may_serve(one) and (not endpoints or one.endpoint in endpoints)]
+        targets = [
+            one
+            for one in model.targets
+            if _may_serve(one, institution) and (not endpoints or one.endpoint in endpoints)
+        ]
         if targets:
             sealed |= {one.endpoint for one in targets if one.secret is not None}
             models.append(msgspec.structs.replace(model, targets=tuple(map(_bare, targets))))
-    return tuple(models), sealed
+    names = {one.name for one in models}
+    aliases = tuple(one for one in routes.aliases if one.model in names and (not one.then or one.then in names))
+    return RoutesPart(models=tuple(models), aliases=aliases), sealed
 
 
-def _may_serve(target: Target) -> bool:
-    return not target.internal and target.clearance >= DataClass.RESTRICTED
+def _may_serve(target: Target, institution: str) -> bool:
+    """Neither our own engine, nor another institution's, nor one that only a connected gateway reaches."""
+    theirs = target.owner not in {"", institution}
+    far = target.internal or target.base_url.startswith(NODE)
+    return target.clearance >= DataClass.RESTRICTED and not theirs and not far
 
 
 def _bare(target: Target) -> Target:
     gates = tuple(gate for gate in target.gates if gate.data_class == DataClass.RESTRICTED)
-    return msgspec.structs.replace(target, secret=None, gates=gates)
+    return msgspec.structs.replace(target, secret=None, gates=gates, shares=(), node_key="")
