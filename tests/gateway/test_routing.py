@@ -41,6 +41,7 @@ from tests.gateway.world import (
 )
 
 LIMITS = {
+    "aside_s": 60.0,
     "breaker_failures": 3,
     "breaker_first_s": 0.3,
     "breaker_max_s": 1.0,
