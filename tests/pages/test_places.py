@@ -14,14 +14,16 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from proue.institutions.access import Job
 from proue.kernel.clock import utc_now
 from proue.knowledge.models import Document
 from proue.portal import pagination
 from proue.portal.assistant import gateway as asking
 from proue.store.access import system
 from proue.store.rules import PUBLIC
-from proue.supply.actions import note_answers
-from proue.supply.models import ApiKey, Use
+from proue.supply.actions import Retirement, declare_alias, note_answers
+from proue.supply.models import Alias, ApiKey, Use
+from proue.supply.queries import offered_models
 from proue.wire.token import Session, token_key, verify
 
 
@@ -45,6 +47,25 @@ def make_keys(number: int) -> None:
 def drop_keys() -> None:
     with system("demo"):
         ApiKey.objects.filter(name__startswith="série ").delete()
+
+
+# ---- models
+
+
+def test_aliases_and_announced_ends_are_shown_with_their_days(site):
+    page = site.client().get("/modeles/")
+    assert "Alias" not in text_of(page), "none is declared"
+    at = utc_now()
+    with system("demo"):
+        name = offered_models()[0].name
+        end = Retirement(at + timedelta(days=90), "suivant")
+        alias, _ = declare_alias(actor=Job(), name="recent", model=name, at=at, retirement=end)
+        Alias.objects.filter(pk=alias.pk).update(then="suivant", then_from=at + timedelta(days=30))
+    said = text_of(site.client().get("/modeles/"))
+    with system("demo"):
+        alias.delete()
+    assert f"recent {name} suivant à partir du" in said
+    assert "à demander ensuite : suivant" in said
 
 
 # ---- keys

@@ -167,7 +167,7 @@ def _judge(stay: Stay, failed: UpstreamFailed) -> None:
     if isinstance(failed, Refused):
         wait = retry.delay_ms(dict(failed.headers), time.time())
         stay.answered(failed.status, None if wait is None else wait / 1000)
-    elif not isinstance(failed, Busy):  # a full pool is our own doing
+    elif not isinstance(failed, (Busy, Misconfigured)):  # a full pool and a bad declaration are our own doing
         stay.failed()
 
 
