@@ -12,7 +12,12 @@ CREATE TABLE metering_usage_staging (
   energy_uwh int8, energy_low_uwh int8, energy_high_uwh int8,
   ghg_marginal_ug int8, ghg_marginal_low_ug int8, ghg_marginal_high_ug int8,
   ghg_full_ug int8, ghg_full_low_ug int8, ghg_full_high_ug int8,
-  water_ul int8, water_low_ul int8, water_high_ul int8, tier text, method text, shielded jsonb
+  water_ul int8, water_low_ul int8, water_high_ul int8, tier text, method text, shielded jsonb,
+  holder uuid, budgets uuid[], drawn int8[]
+);
+CREATE TABLE metering_budget (
+  id uuid PRIMARY KEY, scope_id uuid NOT NULL, subject varchar NOT NULL, subject_id uuid NOT NULL, per varchar NOT NULL,
+  requests int8, tokens int8, eur_micro int8, energy_uwh int8, ghg_ug int8, warn_at int2 NOT NULL, created_at timestamptz NOT NULL
 );
 CREATE TABLE metering_usage (LIKE metering_usage_staging, PRIMARY KEY (id));
 -- How often each record was offered: the tests tell "arrived once" from "sent once".

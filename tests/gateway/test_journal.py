@@ -149,8 +149,8 @@ def test_a_segment_stays_as_long_as_it_was_not_shipped(book, spool, monkeypatch)
 
 
 def test_a_full_spool_refuses_what_it_cannot_count_and_still_closes_what_it_let_in(spool, monkeypatch):
-    monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
-    book = Journal(spool, limit=64 * 1024)
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 48 * 1024)
+    book = Journal(spool, limit=96 * 1024)
     tickets = []
     with pytest.raises(GatewayError, match=r"journal\.full"):
         while True:
@@ -218,7 +218,7 @@ async def test_a_full_disk_does_not_end_shipping_for_ever(spool, book, monkeypat
     """Writing an old segment's open requests again may meet a full disk: that try fails, the next ones go on."""
     monkeypatch.setattr(shipping, "TICK_S", 0.01)
     monkeypatch.setattr(shipping, "BACKOFF_FIRST_S", 0.01)
-    shipper, tries = shipping.Shipper(book, spool, ""), []
+    shipper, tries = shipping.Shipper(book, spool, "", uuid7()), []
 
     async def step():
         tries.append(1)

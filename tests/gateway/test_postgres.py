@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import httpx2
@@ -37,6 +38,7 @@ from tests.gateway.world import (
     streams,
 )  # fmt: skip
 
+LEASES = import_module("proue.metering.migrations.0007_leases")
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text()
 OUTAGE_S = 8.0
 LONG_OUTAGE_S = 60.0
@@ -83,6 +85,8 @@ class Postgres:
 def cluster() -> Iterator[Postgres]:
     made = Postgres()
     made.ask(SCHEMA)
+    for statement in (LEASES.TABLES, LEASES.BOUND, LEASES.LEASE, LEASES.RELEASE):
+        made.ask(statement)
     yield made
     made.stop()
     shutil.rmtree(made.directory, ignore_errors=True)
@@ -93,6 +97,7 @@ def postgres(cluster: Postgres, engine: Engine) -> Postgres:
     if cluster.running is None:
         cluster.start()
     cluster.ask("TRUNCATE serving_snapshotpart, serving_gateway, metering_usage_staging, metering_usage, offered")
+    cluster.ask("TRUNCATE metering_budget, metering_holder CASCADE")
     cluster.publish(parts(engine.url))
     return cluster
 

@@ -76,7 +76,9 @@ def columns(connection, table: str) -> list[tuple[str, str]]:
     ).fetchall()
 
 
-@pytest.mark.parametrize("table", ["metering_usage_staging", "serving_snapshotpart", "serving_gateway"])
+@pytest.mark.parametrize(
+    "table", ["metering_usage_staging", "metering_budget", "serving_snapshotpart", "serving_gateway"]
+)
 def test_the_tables_of_the_gateways_tests_are_the_real_ones(owner, table):
     definition = re.search(rf"CREATE TABLE {table} \((.*?)\n?\);", SCHEMA, re.DOTALL)
     with owner.transaction(force_rollback=True):

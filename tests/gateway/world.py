@@ -340,11 +340,11 @@ QUIET = {"aside_s": 0.0, "breaker_failures": 1_000_000, "metrics_poll_s": 3600.0
 class Gateway:
     def __init__(
         self, engine_url: str | None, *, database_url: str = "", limits: dict[str, Any] | None = None,
-        log_level: str = "warning", argv: list[str] | None = None, **env: str,
+        log_level: str = "warning", argv: list[str] | None = None, data_dir: Path | None = None, **env: str,
     ) -> None:  # fmt: skip
-        self.data_dir = Path(tempfile.mkdtemp(prefix="proue-gw-"))
+        self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="proue-gw-"))
         self.spool = self.data_dir / "spool"
-        self.spool.mkdir(mode=0o700)
+        self.spool.mkdir(mode=0o700, exist_ok=True)
         self.port = free_port()
         self.log = self.data_dir / "log"
         if engine_url is not None:

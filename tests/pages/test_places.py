@@ -149,7 +149,7 @@ def test_the_list_of_keys_is_filtered_by_its_address(site):
 
 
 @pytest.mark.parametrize(
-    ("path", "most"), [("keys", 7), ("institution", 9), ("usage", 11), ("commons", 7), ("models", 10), ("home", 9)]
+    ("path", "most"), [("keys", 7), ("institution", 9), ("usage", 13), ("commons", 7), ("models", 10), ("home", 9)]
 )
 def test_a_list_asks_as_much_of_the_database_for_one_row_as_for_sixty(site, path, most):
     client = site.client("dpo")
@@ -191,6 +191,36 @@ def test_an_export_opens_in_a_spreadsheet_and_runs_nothing_there(site):
 
 
 # ---- figures and people
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (1000, ("40", "960", "4 %")),
+        (50, ("presque épuisé", "80 %", "il reste 10")),
+        (40, ("Budget épuisé", "refusées jusqu’au")),
+    ],
+)
+def test_a_budget_shows_what_is_left_and_warns(site, limit, words):
+    """What gateways drew, as absorbing leaves it."""
+    from proue.kernel.quantity import Per
+    from proue.metering import actions as metering
+    from proue.metering.rules import Subject
+
+    with system("demo"):
+        use = Use.objects.get(code="assistance-scolarite")
+        row, _ = metering.declare_budget(
+            actor=Job(), subject=Subject.USE, subject_id=use.pk, institution_id=use.institution_id,
+            scope_id=use.scope_id, per=Per.DAY, limits={"requests": limit}, at=utc_now(),
+        )  # fmt: skip
+        drawn = [{"budget": str(row.pk), "at": utc_now().isoformat(), "holder": str(row.pk), "drawn": [40, 0, 0, 0, 0]}]
+        with connections["system"].cursor() as cursor:
+            cursor.execute("DELETE FROM metering_window WHERE budget_id = %s", [row.pk])
+            cursor.execute("SELECT metering_draw(%s)", [json.dumps(drawn)])
+    page = text_of(site.client("dpo").get(reverse("usage")))
+    for word in (use.purpose, "aujourd’hui", f"{limit} demandes" if limit < 1000 else "demandes", *words):
+        assert word in page, page[:3000]
+    assert use.purpose not in text_of(site.client("stranger").get(reverse("usage")))
 
 
 def test_figures_of_a_month_that_served_something(site):

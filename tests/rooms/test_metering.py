@@ -15,6 +15,7 @@ from proue.institutions.access import PUBLIC_ACTOR, Job, actor_of
 from proue.institutions.rules import NotAllowed, Role, Status
 from proue.kernel.dataclass import DataClass
 from proue.kernel.ids import uuid7
+from proue.kernel.quantity import Per
 from proue.metering import actions, queries, rules, tasks
 from proue.metering.models import Budget, Day, EmissionFactor, Usage
 from proue.store.access import scope, system
@@ -523,7 +524,7 @@ def declare(institution, now, actor=None, **limits):
         subject_id=institution.pk,
         institution_id=institution.pk,
         scope_id=institution.scope_id,
-        per=rules.Per.MONTH,
+        per=Per.MONTH,
         limits=limits,
         at=now,
     )

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from datetime import timedelta
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from django.db.utils import DatabaseError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
+from msgspec import structs
 
 from proue.config import prepare
 from proue.config.demo import world as demonstration
@@ -24,6 +26,9 @@ from proue.institutions.models import Person
 from proue.kernel.clock import utc_now
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Admit, Operation, Shield, decide
+from proue.kernel.quantity import Per
+from proue.metering import actions as metering
+from proue.metering.rules import Subject
 from proue.serving import actions, queries, rules, tasks
 from proue.serving.models import Change, Gateway, SnapshotPart
 from proue.store.access import scopes, system
@@ -629,3 +634,76 @@ def test_a_node_is_routed_to_by_its_key(world, now):
     publish(now)
     (target,) = snapshot().routes["petit"]
     assert (target.base_url, target.node_key) == ("node:rives-petit", key)
+
+
+# --- budgets --------------------------------------------------------------------------------------------------------
+
+
+def bound(world, subject, id, *, per="month", scope=None, **limits):
+    with system("demo"):
+        metering.declare_budget(
+            actor=Job(),
+            subject=subject,
+            subject_id=id,
+            institution_id=world.rives.pk,
+            scope_id=scope or world.rives.scope_id,
+            per=Per(per),
+            limits=limits,
+            at=world.now,
+        )
+
+
+def test_a_grant_says_the_budgets_that_bind_it_and_a_person_s_are_its_own_part(world, now):
+    with system("demo"):
+        lise = institutions.add_person(actor=Job(), email="lise@rives.example", name="Lise", password=None, at=now)
+        supply.create_key(actor=Job(), use=world.use, name="other", at=now)
+        world.declare_use("assistant", assistant=True)
+    bound(world, Subject.INSTITUTION, world.rives.pk, tokens=100)
+    bound(world, Subject.USE, world.use.pk, per="day", requests=10, eur=0.5)
+    bound(world, Subject.KEY, world.key.key.pk, per="minute", energy_wh=2)
+    bound(world, Subject.PERSON, lise.pk, scope=lise.scope_id, ghg_g=3)
+    who = pseudonym(settings.SECRET_KEY, lise.pk)
+    assert set(publish(now)) == {"policy", "routes", "grants:0999901A", f"persons:{who[0]}"}
+    seen = snapshot()
+    grant = seen.grants[key_digest(world.key.secret)]
+    assert [(one.subject, one.per, one.limits) for one in grant.budgets] == [
+        ("institution", "month", (None, 100, None, None, None)),
+        ("use", "day", (10, None, 500_000, None, None)),
+        ("key", "minute", (None, None, None, 2_000_000, None)),
+    ]
+    (part,) = [one for name, one in seen.parts.items() if name.startswith("grants:")]
+    assert len(part.bases) == 1, "a key's own budget is in the key, not in what it shares"
+    assert [one.subject for one in seen.uses["assistant"].budgets] == ["institution"]
+    session = structs.replace(seen.uses["assistant"], person=who)
+    assert [one.subject for one in seen.budgets(session)] == ["institution", "person"]
+    assert seen.budgets(structs.replace(session, person="f" * 16)) == session.budgets
+
+
+@pytest.mark.parametrize("subject", list(Subject))
+def test_a_budget_publishes_its_own_part_only(world, now, subject):
+    with system("demo"):
+        lise = institutions.add_person(actor=Job(), email="lise@rives.example", name="Lise", password=None, at=now)
+    subjects = {
+        Subject.INSTITUTION: world.rives.pk,
+        Subject.USE: world.use.pk,
+        Subject.KEY: world.key.key.pk,
+        Subject.PERSON: lise.pk,
+    }
+    before = publish(now)
+    bound(world, subject, subjects[subject], tokens=100)
+    with system("snapshot"):
+        after = actions.publish_if_changed(at=now + timedelta(minutes=1))
+    moved = {name for name in after if after[name] != before.get(name)}
+    own = f"persons:{pseudonym(settings.SECRET_KEY, lise.pk)[0]}" if subject is Subject.PERSON else "grants:0999901A"
+    assert moved == {"policy", own}
+    assert publish(now + timedelta(minutes=2)) == after, "a whole publication finds nothing else to say"
+
+
+def test_a_model_says_its_price_once(world, now):
+    with system("demo"):
+        world.declare_model("grand", price={"in": Decimal("2.5"), "out": Decimal(6)})
+        world.declare_model("donne", price={"in": Decimal(1), "cached": Decimal("0.1"), "out": Decimal(0)})
+    publish(now)
+    models = snapshot().models
+    assert (models["petit"].price, models["grand"].price) == (None, wire.Price(2.5, 2.5, 6.0))
+    assert models["donne"].price == wire.Price(1.0, 0.1, 0.0)

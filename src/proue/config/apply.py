@@ -22,10 +22,11 @@ from proue.institutions.access import Actor, Job, institution_for
 from proue.institutions.queries import person_by_email
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import Priority, Sharing, Shield
+from proue.kernel.quantity import UNITS, Per
 from proue.kernel.refusal import NotFound, Refusal
 from proue.metering import actions as metering
 from proue.metering import queries as budgets
-from proue.metering.rules import UNITS, Per, Subject
+from proue.metering.rules import WARN_AT, Subject
 from proue.portal.messages import say
 from proue.store.access import system
 from proue.supply import actions as supply
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["BadDeclaration", "Report", "apply"]
 
 ADDED, CHANGED, SAME = "+", "~", "="
-BUDGETS_LATER = "Les budgets sont enregistrés ; leur application par la passerelle viendra avec une version ultérieure."
 SHORT_KEY = "La clé « {name} » est courte : à moins de 32 caractères après « sk-proue- », elle se devine plus vite."
 OLDER_KEY = "L’ancienne clé « {name} » reste valable : révoquez-la quand plus personne ne s’en sert."
 NO_GATEWAY = "Aucune passerelle n’est en vie ; la prochaine lira ces déclarations à son démarrage."
@@ -339,9 +339,9 @@ class _Work:
             per=per,
             limits={unit: given[unit] for unit in UNITS if unit in given},
             at=self.at,
+            warn_at=given.get("warn_at", WARN_AT),
         )
         self._compare("budget", f"{given[subject.value]} / {per.value}", before, row, moved)
-        self.report.notes.append(BUDGETS_LATER)
 
     def _attribute(self, entry: Entry) -> None:
         self._done("attribute", apply_procurement.attribute(entry, self.declared, actor=self.actor, at=self.at))
@@ -547,6 +547,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "key.already_held": ("secret_env", "Cette clé ouvre déjà un autre usage : chaque usage a la sienne."),
     "budget.no_limit": ("", "Un budget borne au moins une chose : requests, tokens, eur, energy_wh ou ghg_g."),
     "budget.limit_not_positive": ("{unit}", "« {unit} » attend un nombre positif."),
+    "budget.no_percentage": ("warn_at", "« warn_at » est un pourcentage, de 1 à 100."),
     "attribute.no_value": ("value", "« {name} » attend une valeur : ce que nul ne sait ne se déclare pas."),
     "attribute.proof_missing": ("standing", "Un attribut vérifié ou mesuré dit par quoi : ajoutez « proof »."),
     "attribute.ends_before_it_starts": ("valid_until", "« {name} » cesserait de valoir avant de commencer."),

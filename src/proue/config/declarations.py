@@ -17,7 +17,8 @@ from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation, Sharing, Shield
 from proue.kernel.policy import Priority as Turn
-from proue.metering.rules import UNITS, Per, Subject
+from proue.kernel.quantity import UNITS, Per
+from proue.metering.rules import Subject
 from proue.needs.rules import (
     MAX_REASON,
     MAX_REFERENCE,
@@ -457,7 +458,7 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "budgets": Shape(
         {"per": _one_of(Per)},
-        {**{one.value: _text for one in Subject}, **dict.fromkeys(UNITS, _figure)},
+        {**{one.value: _text for one in Subject}, **dict.fromkeys(UNITS, _figure), "warn_at": _integer},
         ("institution", "use", "key", "person", "per"),
     ),
     "keys": Shape(

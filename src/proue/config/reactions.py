@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from proue.knowledge.actions import refused_text_goes
 from proue.ledger.actions import Reaction
-from proue.serving.actions import grants_are_stale, routes_are_stale
+from proue.serving.actions import budget_is_stale, grants_are_stale, routes_are_stale
 
 REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "institution.added": [routes_are_stale],
@@ -20,6 +20,7 @@ REACTIONS: Mapping[str, Sequence[Reaction]] = {
     "use.persons_named": [grants_are_stale],
     "key.created": [grants_are_stale],
     "key.revoked": [grants_are_stale],
+    "budget.declared": [budget_is_stale],
     "commitment.entered": [routes_are_stale],
     "commitment.suspended": [routes_are_stale],
     "commitment.resumed": [routes_are_stale],

@@ -11,7 +11,19 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proue.gateway import auth, counting, errors, explain, handshake, naming, portal, restricted, shield, transcription
+from proue.gateway import (
+    auth,
+    counting,
+    errors,
+    explain,
+    handshake,
+    naming,
+    portal,
+    quota,
+    restricted,
+    shield,
+    transcription,
+)
 from proue.gateway import body as bodies
 from proue.gateway.body import Asked
 from proue.gateway.counting import Count
@@ -194,7 +206,6 @@ class App:
                 veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
             )
         admitted = self._means.routing.choose(admitted, grant, asked, operation)
-        # A budget is taken here, before the journal opens (issue 4: quota.take), and settled with the Usage.
         return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
 
     def _raised(self, snapshot: Snapshot, grant: Grant, asked: Asked, *, readable: bool = True) -> Veil | None:
@@ -281,14 +292,14 @@ class App:
     async def _list(self, request: Request, raw: str) -> None:
         started = time.monotonic()
         try:
-            answer = self._listed(request, raw)
+            answer = await self._listed(request, raw)
         except GatewayError as error:
             answer = errors.answer(error, english=request.english)
         request.answer(answer)
         self._means.metrics.request("list", answer.status, "done", time.monotonic() - started)
         self._line(request, answer.status, started, path=request.path)
 
-    def _listed(self, request: Request, raw: str) -> Answer:
+    async def _listed(self, request: Request, raw: str) -> Answer:
         if raw not in {MODELS, ME} and not raw.startswith(MODEL):
             raise GatewayError("path.unknown")
         _only(request, "GET")
@@ -296,7 +307,9 @@ class App:
         _in_time(grant)
         names, now = self._names(request, snapshot, grant), time.time()
         if raw == ME:
-            return _json(_me(grant, names, self._means.line.ahead(grant.institution, grant.use_id)))
+            leases = await self._means.quota.look(snapshot.budgets(grant), time.time())
+            queue = self._means.line.ahead(grant.institution, grant.use_id)
+            return _json(_me(grant, names, quota.standing(leases), queue))
         if raw == MODELS:
             return _json({"object": "list", "data": [naming.described(snapshot, name, now) for name in names]})
         name = request.path[len(MODEL) :]
@@ -393,7 +406,7 @@ def _json(value: object) -> Answer:
     return Answer(200, [(b"content-type", b"application/json")], body)
 
 
-def _me(grant: Grant, names: list[str], queue: list[Ahead]) -> dict[str, Any]:
+def _me(grant: Grant, names: list[str], budgets: list[dict[str, Any]], queue: list[Ahead]) -> dict[str, Any]:
     return {
         "object": "me",
         "use": grant.use,
@@ -402,7 +415,7 @@ def _me(grant: Grant, names: list[str], queue: list[Ahead]) -> dict[str, Any]:
         "data_class": CODES[grant.data_class],
         "ceiling": CODES[grant.ceiling],
         "models": names,
-        "budgets": [],
+        "budgets": budgets,
         "queue": [
             {
                 "model": one.model,

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from proue.gateway import retry
+from proue.kernel.paris import PARIS
 from proue.kernel.policy import Because
+from proue.kernel.quantity import SCALES
 
 SAID_CLAUSES = 5  # named in the sentence; the body lists them all
 
@@ -27,18 +30,32 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Shortage(NamedTuple):
+    """What a budget no longer allows, in our integers."""
+
+    subject: str
+    per: str
+    unit: str
+    left: int
+    asked: int
+    resets_at: float
+    wait_s: float
+
+
 class GatewayError(Exception):
     """A request that ends here. `definitive`: asking again would change nothing."""
 
     def __init__(
         self, code: str, *, param: str | None = None, definitive: bool | None = None, status: int | None = None,
-        because: tuple[Because, ...] = (), headers: Sequence[tuple[bytes, bytes]] = (), **details: object,
+        because: tuple[Because, ...] = (), headers: Sequence[tuple[bytes, bytes]] = (),
+        shortage: Shortage | None = None, **details: object,
     ) -> None:  # fmt: skip
         super().__init__(code)
         self.code = code
         self.param = param
         self.because = because
         self.headers = headers
+        self.shortage = shortage
         self.details = details
         known = SENTENCES.get(code, UNKNOWN)
         self.status = status or known.status
@@ -180,6 +197,18 @@ SENTENCES: dict[str, Sentence] = {
         "votre établissement.",
         "This laboratory’s file is no longer valid: ask whoever operates Proue in your institution for another one.",
         definitive=True,
+    ),
+    "budget.exhausted": Sentence(
+        429,
+        "{whose} ne suffit plus pour {when} : il y reste {left}, et cette demande en réserve {asked}. "
+        "Il se renouvelle {again}.",
+        "{whose} is not enough any more for {when}: {left} left, and this request sets aside {asked}. "
+        "It is renewed {again}.",
+    ),
+    "budget.unavailable": Sentence(
+        503,
+        "La passerelle ne peut pas vérifier votre budget en ce moment : réessayez dans un instant.",
+        "The gateway cannot check your budget at this moment: try again in an instant.",
     ),
     "request.malformed": Sentence(
         400, "Le corps de la requête n’est pas un objet JSON.", "The body of the request is not a JSON object."
@@ -375,6 +404,8 @@ def sentence(error: GatewayError, *, english: bool) -> str:
 def payload(error: GatewayError, *, english: bool) -> bytes:
     if error.because:
         error.details["why"] = _why(error.because, english=english)
+    if error.shortage is not None:
+        error.details.update(_shortage(error.shortage, english=english))
     found = error.details.get("found")
     if isinstance(found, dict):
         error.details["what"] = found_words(found, english=english)
@@ -442,6 +473,75 @@ def _phrase(one: Because, *, english: bool) -> str:
     need = (f", from need {one.need}" if english else f", née du besoin {one.need}") if one.need else ""
     kind = "clause" if one.clause else ("requirement" if english else "exigence")
     return f"{kind} {one.clause or one.requirement or one.commitment} ({reason}{need})"
+
+
+BUDGETS = {
+    "institution": ("Le budget de votre établissement", "The budget of your institution"),
+    "use": ("Le budget de cet usage", "The budget of this use"),
+    "key": ("Le budget de cette clé", "The budget of this key"),
+    "person": ("Votre budget personnel", "Your own budget"),
+}
+PERIODS = {
+    "minute": ("cette minute", "this minute"),
+    "day": ("aujourd’hui", "today"),
+    "month": ("ce mois-ci", "this month"),
+}
+QUANTITIES = {
+    "requests": ("demandes", "requests"),
+    "tokens": ("jetons", "tokens"),
+    "eur": ("€", "€"),
+    "energy_wh": ("Wh", "Wh"),
+    "ghg_g": ("g CO2e", "g CO2e"),
+}
+MONTHS = [
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "mai",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
+]
+
+
+def _shortage(short: Shortage, *, english: bool) -> dict[str, str]:
+    return {
+        "whose": BUDGETS[short.subject][english],
+        "when": PERIODS[short.per][english],
+        "left": quantity(short.unit, short.left, english=english),
+        "asked": quantity(short.unit, short.asked, english=english),
+        "again": _again(short, english=english),
+    }
+
+
+def quantity(unit: str, value: int, *, english: bool) -> str:
+    word, scale = QUANTITIES[unit][english], SCALES[unit]
+    if scale == 1:
+        digits = f"{value:,}"
+        if value < 2:
+            word = word.removesuffix("s")
+    else:
+        digits = f"{value / scale:,.4f}".rstrip("0").rstrip(".")
+    return f"{digits} {word}" if english else f"{digits.translate(FRENCH_DIGITS)}\u00a0{word}"
+
+
+FRENCH_DIGITS = str.maketrans({",": "\u202f", ".": ","})
+
+
+def _again(short: Shortage, *, english: bool) -> str:
+    """A minute in seconds, a day or a month by its date in Paris."""
+    if short.per == "minute":
+        seconds = max(round(short.wait_s), 1)
+        return f"in {seconds} s" if english else f"dans {seconds}\u00a0s"
+    at = datetime.fromtimestamp(short.resets_at, PARIS)
+    if english:
+        return f"on {at:%Y-%m-%d} at 00:00, Paris time"
+    return f"le {'1er' if at.day == 1 else at.day} {MONTHS[at.month - 1]} {at.year} à 0\u00a0h, heure de Paris"
 
 
 def reason_header(error: GatewayError) -> str:

@@ -20,6 +20,7 @@ from uuid import UUID
 import msgspec
 
 from proue.gateway.errors import GatewayError
+from proue.kernel.quantity import TOKENS
 from proue.wire import usage as wire
 from proue.wire.codec import UnreadableWire
 from proue.wire.usage import Usage
@@ -29,8 +30,8 @@ log = logging.getLogger("proue.gateway")
 HEADER = struct.Struct("<IIB")
 OPENED, PROGRESS, CLOSED = 1, 2, 3
 PROGRESS_BODY = struct.Struct("<16sIQ")  # id, output tokens so far, instant in microseconds
-RECORD_MAX = 1024
-OPENED_MAX = 768  # leaves room for the impact figures of the same record, closed
+RECORD_MAX = 1536
+OPENED_MAX = 1280  # leaves room for the impact figures of the same record, closed
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENT_AGE_S = 60.0
 SYNC_S = 0.1
@@ -102,6 +103,27 @@ class Spool:
             os.close(handle)
             return None
         return cls(path, handle)
+
+    @property
+    def _holder(self) -> Path:
+        return self.path / "holder"
+
+    def hold(self, holder: UUID) -> UUID | None:
+        """From now on whose leases this spool's requests draw on; and whose they were, if it did not end well."""
+        before = self.left_holder()
+        fresh = self._holder.with_suffix(".new")
+        fresh.write_bytes(holder.bytes)
+        fresh.replace(self._holder)
+        return before
+
+    def left_holder(self) -> UUID | None:
+        try:
+            return UUID(bytes=self._holder.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def hold_no_more(self) -> None:
+        self._holder.unlink(missing_ok=True)
 
     def left(self) -> list[Path]:
         return sorted(self.path.glob(f"*{SUFFIX}"))
@@ -301,7 +323,10 @@ def _interrupted(usage: Usage, counted: tuple[int, int] | None) -> Usage:
     if counted is None:
         return usage
     tokens, at_us = counted
-    return msgspec.structs.replace(usage, tokens_out=tokens, closed_us=at_us)
+    drawn = usage.drawn
+    if drawn:
+        drawn = (*drawn[:TOKENS], usage.tokens_in + tokens, *drawn[TOKENS + 1 :])
+    return msgspec.structs.replace(usage, tokens_out=tokens, closed_us=at_us, drawn=drawn)
 
 
 def closed_in(path: Path) -> Iterator[bytes]:

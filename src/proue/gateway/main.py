@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
 import uvloop
@@ -20,10 +21,12 @@ from proue.gateway.depths import Poller
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.laboratory import FileSource, Refused, starting_state
+from proue.gateway.leases import Leased
 from proue.gateway.line import Line
 from proue.gateway.metrics import Metrics
 from proue.gateway.nodes import Nodes
 from proue.gateway.outbox import Identity, Keeper, Outbox
+from proue.gateway.quota import Local
 from proue.gateway.relay import Means
 from proue.gateway.route import Routes
 from proue.gateway.routing import Routing
@@ -85,7 +88,10 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         secret_key=settings.secret_key,
         copy=settings.spool_dir / "snapshot.bin",
     )
-    shipper = _shipper(settings, journal, spool)
+    shipper = _shipper(settings, journal, spool, source.id)
+    quota = Local(source.id)
+    if settings.database_url and laboratory is None:
+        quota = Leased(source.id, settings.database_url, take_s=limits.budget_take_s)
     line = Line(limits, part=lambda: source.part)
     metrics = Metrics(line)
     nodes = Nodes(settings, source=source, metrics=metrics)
@@ -118,6 +124,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         assertion_key=token.token_key(settings.secret_key, token.Assertion),
         line=line,
         routing=Routing(limits),
+        quota=quota,
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges, nodes=nodes)
     http = server.make_server(app, limits)
@@ -133,6 +140,8 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None
+    if isinstance(quota, Leased):
+        others.append(spawn(quota.run(), name="leases"))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_SNAPSHOT_S):
             await source.loaded.wait()
@@ -165,13 +174,13 @@ async def _laboratory(settings: Settings) -> FileSource | None:
     return source
 
 
-def _shipper(settings: Settings, journal: Journal, spool: Spool) -> Shipper | None:
+def _shipper(settings: Settings, journal: Journal, spool: Spool, holder: UUID) -> Shipper | None:
     if settings.snapshot_file is not None:
         outbox = Outbox(
             settings.spool_dir, Identity.of(settings.spool_dir, make=True), limit=settings.limits.outbox_bytes
         )
         return Keeper(journal, spool, outbox)
-    return Shipper(journal, spool, settings.database_url) if settings.database_url else None
+    return Shipper(journal, spool, settings.database_url, holder) if settings.database_url else None
 
 
 # --- several workers on one port

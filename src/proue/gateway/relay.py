@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from proue.gateway import body as bodies
-from proue.gateway import errors, line, meter, naming, retry, route
+from proue.gateway import errors, line, meter, naming, quota, retry, route
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -28,6 +28,7 @@ from proue.gateway.journal import Journal, Ticket
 from proue.gateway.logs import Line
 from proue.gateway.meter import Counts
 from proue.gateway.metrics import Metrics
+from proue.gateway.quota import Amounts, Hold, Local
 from proue.gateway.request import Gone, Request
 from proue.gateway.route import Misconfigured, Routes
 from proue.gateway.routing import Routing, Stay
@@ -53,7 +54,7 @@ from proue.gateway.upstream import (
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import SILENT, Admit, Operation, Refuse, closed_by, decide
 from proue.wire import token
-from proue.wire.snapshot import Grant, Snapshot, Target
+from proue.wire.snapshot import Grant, Price, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
 
 log = logging.getLogger("proue.gateway")
@@ -90,6 +91,7 @@ class Means:
     assertion_key: bytes
     routing: Routing
     line: line.Line
+    quota: Local
 
 
 def admit(
@@ -195,8 +197,9 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_asked", "_attempt_at", "_begun", "_counts", "_deadline", "_failures", "_first_byte_us", "_grant",
-        "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_position", "_queued_s",
-        "_request", "_shielded", "_slot", "_snapshot", "_speech", "_stay", "_stream", "_tried", "_veil", "_wanted",
+        "_hold", "_id", "_impact", "_means", "_opened", "_opened_us", "_operation", "_outcome", "_position",
+        "_queued_s", "_request", "_shielded", "_slot", "_snapshot", "_speech", "_stay", "_stream", "_tried", "_veil",
+        "_wanted",
         "status", "target",
     )  # fmt: skip
 
@@ -217,6 +220,7 @@ class Exchange:
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._settle(admitted)
         self._id = usage_id
+        self._hold: Hold | None = None  # of the budgets that bind it
         self._slot: line.Slot | None = None
         self._position, self._queued_s = 0, 0.0  # 0: it did not wait
         self._start_clock()
@@ -257,18 +261,48 @@ class Exchange:
         said.failed = len(self._failures)
 
     async def run(self) -> None:
-        """Its turn comes before the journal: whoever leaves the line, or a killed process, owes nothing for a wait."""
+        """Its turn and its budgets come before the journal: whoever leaves the line, or a killed process, owes nothing
+        for a wait."""
         try:
             if self.target.capacity and self.waits:
                 await self._first_turn()
-            ticket = self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+            await self._reserve()
+            ticket = self._opened_in_journal()
             try:
                 await self._serve(ticket)
             finally:
-                self._means.journal.close(ticket, self._usage())
+                usage = self._usage()
+                self._means.journal.close(ticket, usage)
+                if self._hold is not None:
+                    self._means.quota.settle(self._hold, usage.drawn, time.time())
                 self._count()
         finally:
             self._leave()
+
+    async def _reserve(self) -> None:
+        """Of its budgets. Raises GatewayError; what was reserved is settled once the journal is closed."""
+        budgets = self._snapshot.budgets(self._grant)
+        if budgets:
+            wanted = quota.amounts(
+                budgets,
+                Counts(tokens_in=self._counts.tokens_in, tokens_out=self._admitted.reserve),
+                quota.ASSUMED_S,
+                price=self._price,
+                coefficients=self.target.coefficients,
+            )
+            self._hold = await self._means.quota.take(budgets, wanted, self._opened_us / 1e6)
+
+    @property
+    def _price(self) -> Price | None:
+        return self._snapshot.models[self._asked.model].price
+
+    def _opened_in_journal(self) -> Ticket:
+        try:
+            return self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+        except BaseException:
+            if self._hold is not None:
+                self._means.quota.undo(self._hold, time.time())
+            raise
 
     async def _serve(self, ticket: Ticket) -> None:
         try:
@@ -538,6 +572,8 @@ class Exchange:
         if self._position:
             queued = b"%d" % (self._queued_s * 1000)
             headers = [*headers, (line.POSITION, b"%d" % self._position), (line.QUEUED, queued)]
+        if self._hold is not None:
+            headers = [*headers, *quota.headers(self._hold, time.time())]
         return [
             *headers,
             *self._request.notice,
@@ -787,7 +823,8 @@ class Exchange:
     def _usage(self, *, reserved: int | None = None) -> Usage:
         """With `reserved`: what the journal says if this process dies now."""
         grant, counts, target = self._grant, self._counts, self.target
-        opening = reserved is not None
+        opening, hold = reserved is not None, self._hold
+        impact = None if opening else self._impact or self._estimate()
         return Usage(
             id=self._id,
             request_id=self._request.id,
@@ -811,9 +848,15 @@ class Exchange:
             tokens_reasoning=counts.tokens_reasoning,
             estimated=counts.estimated,
             first_byte_us=self._first_byte_us,
-            impact=None if opening else self._impact or self._estimate(),
+            impact=impact,
             shielded=self._shielded,
+            holder=None if hold is None else self._means.quota.holder,
+            budgets=() if hold is None else hold.budgets,
+            drawn=() if hold is None else hold.amounts if opening else self._drawn(impact),
         )
+
+    def _drawn(self, impact: Impact | None) -> Amounts:
+        return quota.drawn(self._counts, impact, self._price)
 
     def _count(self) -> None:
         metrics, operation = self._means.metrics, self._operation

@@ -54,6 +54,7 @@ class Limits(msgspec.Struct, frozen=True):
     upload_s: float = 600.0  # for a file to come
     connect_s: float = 5.0
     first_byte_s: float = 600.0  # until the first event: a queue or a long prompt; the openai client waits 600 s
+    budget_take_s: float = 0.05  # for PostgreSQL to say whether a budget still allows a request
     elsewhere_s: float = 60.0  # of the same wait, when another endpoint may be asked
     hold_s: float = 15.0  # our status is held back until the first event, or an engine's sign of life after this
     count_s: float = 10.0  # of a tokenizer; then we estimate

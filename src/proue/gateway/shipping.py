@@ -39,12 +39,13 @@ COLUMNS = (
     "tokens_in_cached", "tokens_out", "tokens_reasoning", "estimated", "first_byte_us", "energy_uwh",
     "energy_low_uwh", "energy_high_uwh", "ghg_marginal_ug", "ghg_marginal_low_ug", "ghg_marginal_high_ug",
     "ghg_full_ug", "ghg_full_low_ug", "ghg_full_high_ug", "water_ul", "water_low_ul", "water_high_ul", "tier", "method",
-    "shielded",
+    "shielded", "holder", "budgets", "drawn",
 )  # fmt: skip
 # The database or the disk says no for now (GatewayError: journal.full, when an old segment is written again).
 TRANSIENT = (psycopg.Error, OSError, TimeoutError, GatewayError)
 COPY = f"COPY metering_usage_staging ({', '.join(COLUMNS)}) FROM STDIN"
 ABSORB = "SELECT metering_absorb_usage(%s)"
+RELEASE = "SELECT metering_release(%s)"
 NULL = "\\N"
 NO_IMPACT = "\t".join([NULL] * 14)
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": ""})
@@ -66,12 +67,17 @@ def row(batch: str, usage: Usage) -> str:
         )
     )  # fmt: skip
     impact = usage.impact
-    shielded = NULL if usage.shielded is None else text(msgspec.json.encode(usage.shielded).decode())
+    end = NULL if usage.shielded is None else text(msgspec.json.encode(usage.shielded).decode())
+    if usage.budgets:
+        budgets, drawn = ",".join(map(str, usage.budgets)), ",".join(map(str, usage.drawn))
+        end = f"{end}\t{usage.holder or NULL}\t{{{budgets}}}\t{{{drawn}}}"
+    else:
+        end = f"{end}\t{NULL}\t{NULL}\t{NULL}"
     if impact is None:
-        return f"{start}\t{NO_IMPACT}\t{shielded}\n"
+        return f"{start}\t{NO_IMPACT}\t{end}\n"
     figures = (impact.energy_uwh, impact.ghg_marginal_ug, impact.ghg_full_ug, impact.water_ul)
     numbers = "\t".join([_range(figure) for figure in figures])
-    return f"{start}\t{numbers}\t{text(impact.tier)}\t{text(impact.method)}\t{shielded}\n"
+    return f"{start}\t{numbers}\t{text(impact.tier)}\t{text(impact.method)}\t{end}\n"
 
 
 def _range(figure: Range) -> str:
@@ -90,13 +96,15 @@ def _instant(microseconds: int) -> str:
 
 
 class Shipper:
-    def __init__(self, journal: Journal, spool: Spool, database_url: str) -> None:
+    def __init__(self, journal: Journal, spool: Spool, database_url: str, holder: UUID | None = None) -> None:
         self._journal = journal
         self._spool = spool
         self._url = database_url
         self._connection: psycopg.AsyncConnection | None = None
         self._adopt_at = 0.0
-        self._own_left = bool(spool.left())
+        self._holder = holder
+        self._before = None if holder is None else spool.hold(holder)
+        self._own_left = self._before is not None or bool(spool.left())
         self.shipped = 0
         self.rejected = 0
 
@@ -146,6 +154,9 @@ class Shipper:
             async with asyncio.timeout(seconds):
                 while await self.step() is not None:
                     pass
+                if self._holder is not None:
+                    await self._release(self._holder)
+                    self._spool.hold_no_more()
         except TRANSIENT as error:
             log.warning("usage kept on disk at the end: %s", _reason(error))
         await self.disconnect()
@@ -157,14 +168,19 @@ class Shipper:
             current = {segment.path for segment in self._journal.segments}
             await self._ship_left([path for path in self._spool.left() if path not in current])
             self._journal.forget_left()
+            if self._before is not None:
+                await self._release(self._before)
             self._own_left = False
         for path in sorted(self._spool.path.parent.glob("w*")):
-            if path == self._spool.path or not any(path.glob(f"*{SUFFIX}")):
+            if path == self._spool.path or not any((*path.glob(f"*{SUFFIX}"), *path.glob("holder"))):
                 continue
             spool = Spool.try_claim(path)
             if spool is not None:
                 try:
                     await self._ship_left(spool.left())
+                    if self._holder is not None and (holder := spool.left_holder()) is not None:
+                        await self._release(holder)
+                        spool.hold_no_more()
                 finally:
                     spool.release()
 
@@ -181,6 +197,11 @@ class Shipper:
             path.unlink(missing_ok=True)
         if paths:
             log.info("adopted %d usage records, %d of them interrupted", count + len(lost), len(lost))
+
+    async def _release(self, holder: UUID) -> None:
+        """All that it used is absorbed: what is left of its leases goes back to the budgets."""
+        async with asyncio.timeout(SHIP_S):
+            await (await self._connected()).execute(RELEASE, [holder])
 
     # --- PostgreSQL
 

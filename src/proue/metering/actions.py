@@ -10,10 +10,11 @@ from django.db.backends.utils import CursorWrapper
 from proue.institutions.access import Actor, Job
 from proue.institutions.rules import Right
 from proue.kernel.paris import day_of, day_period
+from proue.kernel.quantity import Per
 from proue.ledger.actions import record
 from proue.metering.facts import BudgetDeclared
 from proue.metering.models import Budget
-from proue.metering.rules import BUCKET, FIGURES_TIMED, Per, Subject, limits_of
+from proue.metering.rules import BUCKET, FIGURES_TIMED, WARN_AT, Subject, limits_of, warn_at_of
 from proue.store.access import SYSTEM, database
 from proue.supply.actions import touch_keys
 
@@ -144,6 +145,14 @@ def make_partitions(*, at: datetime) -> int:
     return int(made)
 
 
+def forget_windows(*, at: datetime) -> int:
+    """Windows of budgets that are long over; what a month used is kept for two years."""
+    with connections[database()].cursor() as cursor:
+        cursor.execute("SELECT metering_forget_windows(%s)", [at])
+        (forgotten,) = cursor.fetchone()
+    return int(forgotten)
+
+
 def declare_budget(
     *,
     actor: Actor | Job,
@@ -154,8 +163,9 @@ def declare_budget(
     per: Per,
     limits: Mapping[str, object],
     at: datetime,
+    warn_at: int = WARN_AT,
 ) -> tuple[Budget, bool]:
-    """Idempotent. Kept and shown; the gateway does not enforce budgets yet."""
+    """Idempotent. Counts from now on: what was used of this window before is not in it."""
     if isinstance(actor, Actor):
         actor.require(Right.MANAGE_USES, institution_id)
     units = limits_of(limits)
@@ -166,6 +176,7 @@ def declare_budget(
         "eur_micro": units.get("eur"),
         "energy_uwh": units.get("energy_wh"),
         "ghg_ug": units.get("ghg_g"),
+        "warn_at": warn_at_of(warn_at),
     }
     with transaction.atomic(using=database()):
         row, made = Budget.objects.select_for_update().get_or_create(

@@ -1,7 +1,10 @@
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from proue.metering.rules import Per, Subject
+from proue.kernel.quantity import Per
+from proue.metering.rules import Subject
 from proue.store.models import Row, ScopedRow
 from proue.wire.signed import KEY_ID_CHARS
 
@@ -49,6 +52,9 @@ class Usage(ScopedRow):
     tier = models.TextField(null=True)  # noqa: DJ001 - as the gateway wrote it
     method = models.TextField(null=True)  # noqa: DJ001
     shielded = models.JSONField(null=True)  # kind of personal data → how many were masked before they left
+    holder = models.UUIDField(null=True)  # the gateway process whose leases it drew on
+    budgets = ArrayField(models.UUIDField(), null=True)
+    drawn = ArrayField(models.BigIntegerField(), null=True)  # in the order of kernel.quantity.UNITS
     absorbed_at = models.DateTimeField()
 
     class Meta:
@@ -145,7 +151,7 @@ class EmissionFactor(Row):
 
 
 class Budget(ScopedRow):
-    """What a subject may spend in a period. Kept, not yet enforced."""
+    """What a subject may spend in a period: the gateways take leases of its windows (migration 0007)."""
 
     subject = models.CharField(max_length=16, choices=[(one.value, one.value) for one in Subject])
     subject_id = models.UUIDField()
@@ -155,6 +161,7 @@ class Budget(ScopedRow):
     eur_micro = models.BigIntegerField(null=True)
     energy_uwh = models.BigIntegerField(null=True)
     ghg_ug = models.BigIntegerField(null=True)
+    warn_at = models.SmallIntegerField(default=80, validators=[MinValueValidator(1), MaxValueValidator(100)])
     created_at = models.DateTimeField()
 
     class Meta:
@@ -172,6 +179,7 @@ class Budget(ScopedRow):
                 | Q(ghg_ug__gt=0),
                 name="budget_bounds_something",
             ),
+            models.CheckConstraint(condition=Q(warn_at__gte=1, warn_at__lte=100), name="budget_warns_at_a_percentage"),
         ]
 
     def __str__(self) -> str:

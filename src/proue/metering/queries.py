@@ -11,13 +11,13 @@ from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.impact import Coefficients
 from proue.kernel.paris import day_of, midnight, month_period
+from proue.kernel.quantity import UNITS, Per, window_of
 from proue.metering.models import Budget, Day, EmissionFactor, Latency, Served, Usage
 from proue.metering.rules import (
     FIGURES_TIMED,
     WORLD,
     Described,
     Factor,
-    Per,
     Subject,
     Timed,
     coefficients,
@@ -26,6 +26,7 @@ from proue.metering.rules import (
 )
 from proue.store.access import database
 from proue.supply import queries as supply
+from proue.wire import snapshot as wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,105 @@ def _ordered(tiers: Any) -> tuple[str, ...]:
 
 def budget_of(subject: Subject, subject_id: UUID, per: Per) -> Budget | None:
     return Budget.objects.filter(subject=subject, subject_id=subject_id, per=per).first()
+
+
+# --- budgets, for gateways and for pages ----------------------------------------------------------------------------
+
+
+def bounds_in(scope_id: UUID) -> dict[UUID, tuple[wire.Budget, ...]]:
+    """Institution, use or key → what bounds it. An institution's rows all are in its scope."""
+    return _bounds(Budget.objects.filter(scope_id=scope_id).exclude(subject=Subject.PERSON))
+
+
+def bounds_of_people() -> dict[UUID, tuple[wire.Budget, ...]]:
+    return _bounds(Budget.objects.filter(subject=Subject.PERSON))
+
+
+def bounds_people(ids: Iterable[UUID]) -> bool:
+    """Whether a budget bounds one of these people."""
+    return Budget.objects.filter(subject=Subject.PERSON, subject_id__in=list(ids)).exists()
+
+
+def _bounds(rows: QuerySet[Budget]) -> dict[UUID, tuple[wire.Budget, ...]]:
+    found: dict[UUID, tuple[wire.Budget, ...]] = {}
+    for row in rows.order_by("subject_id", "per"):
+        one = wire.Budget(row.pk, row.subject, row.per, limits_in(row), row.warn_at)
+        found[row.subject_id] = (*found.get(row.subject_id, ()), one)
+    return found
+
+
+def limits_in(row: Budget) -> tuple[int | None, ...]:
+    """In the order of kernel.quantity.UNITS."""
+    return row.requests, row.tokens, row.eur_micro, row.energy_uwh, row.ghg_ug
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One unit of one budget, in the window that holds an instant. What gateways have under way is not in it yet."""
+
+    subject: Subject
+    subject_id: UUID
+    per: Per
+    unit: str
+    limit: int
+    used: int
+    warn_at: int
+    resets_at: datetime
+
+    @property
+    def left(self) -> int:
+        return max(self.limit - self.used, 0)
+
+    @property
+    def share(self) -> int:
+        """Per cent, never said to be all before it is."""
+        return min(self.used * 100 // self.limit, 100)
+
+    @property
+    def is_low(self) -> bool:
+        return self.used * 100 >= self.warn_at * self.limit
+
+    @property
+    def is_spent(self) -> bool:
+        return self.used >= self.limit
+
+
+def standings(actor: Actor, at: datetime, subject_ids: Iterable[UUID] | None = None) -> list[Standing]:
+    """The budgets that the actor may read: the own ones, and those of institutions whose usage one reads."""
+    readable = [tie.scope_id for tie in actor.ties if tie.institution_id and tie.gives(Right.READ_USAGE)]
+    rows = Budget.objects.filter(Q(scope_id__in=readable) | Q(subject=Subject.PERSON, subject_id=actor.person_id))
+    if subject_ids is not None:
+        rows = rows.filter(subject_id__in=list(subject_ids))
+    budgets = list(rows.order_by("created_at"))
+    windows = {row.pk: window_of(row.per, at) for row in budgets}
+    used = _used({id: period.start for id, period in windows.items()})
+    found = []
+    for row in budgets:
+        resets_at = windows[row.pk].end
+        assert resets_at is not None
+        for unit, limit in zip(UNITS, limits_in(row), strict=True):
+            if limit is not None:
+                one = Standing(
+                    Subject(row.subject), row.subject_id, Per(row.per), unit, limit, used.get((row.pk, unit), 0),
+                    row.warn_at, resets_at,
+                )  # fmt: skip
+                found.append(one)
+    return sorted(found, key=lambda one: (SUBJECTS.index(one.subject), str(one.subject_id), PERIODS.index(one.per)))
+
+
+SUBJECTS, PERIODS = tuple(Subject), tuple(Per)
+
+
+def _used(starts: Mapping[UUID, datetime]) -> dict[tuple[UUID, str], int]:
+    if not starts:
+        return {}
+    statement = """
+    SELECT w.budget_id, w.unit, w.used FROM metering_window w
+      JOIN unnest(%s::uuid[], %s::timestamptz[]) AS wanted (budget_id, starts_at) USING (budget_id, starts_at)
+    """
+    with connections[database()].cursor() as cursor:
+        cursor.execute(statement, [list(starts), list(starts.values())])
+        return {(budget_id, unit): used for budget_id, unit, used in cursor.fetchall()}
 
 
 def factors(at: datetime) -> dict[str, Factor]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from proue.kernel.impact import Coefficients, Hardware, Site, cpu_coefficients, gpu_coefficients
+from proue.kernel.quantity import SCALES
 from proue.kernel.refusal import Refusal
 
 ASSUMED_PUE = 1.3  # of a university's room when nobody measured it (1.2 to 1.5)
@@ -152,12 +153,6 @@ class Subject(StrEnum):
     PERSON = "person"
 
 
-class Per(StrEnum):
-    MINUTE = "minute"
-    DAY = "day"
-    MONTH = "month"
-
-
 class NoLimit(Refusal):
     code = "budget.no_limit"
 
@@ -166,14 +161,24 @@ class LimitNotPositive(Refusal):
     code = "budget.limit_not_positive"
 
 
-# What a budget may count, and how many of our integers one declared unit makes.
-UNITS = {"requests": 1, "tokens": 1, "eur": 1_000_000, "energy_wh": 1_000_000, "ghg_g": 1_000_000}
+class NoPercentage(Refusal):
+    code = "budget.no_percentage"
+
+
+WARN_AT = 80  # per cent of a limit
+
+
+def warn_at_of(value: object) -> int:
+    """From which share of a limit people are warned. Raises NoPercentage."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
+        raise NoPercentage(value=value)
+    return value
 
 
 def limits_of(given: Mapping[str, object]) -> dict[str, int]:
     """Declared units to integers: µ€, µWh, µg. Raises NoLimit, LimitNotPositive."""
     limits: dict[str, int] = {}
-    for name, unit in UNITS.items():
+    for name, unit in SCALES.items():
         value = given.get(name)
         if value is None:
             continue
@@ -181,7 +186,7 @@ def limits_of(given: Mapping[str, object]) -> dict[str, int]:
             raise LimitNotPositive(unit=name, value=value)
         limits[name] = round(value * unit)
     if not limits:
-        raise NoLimit(units=list(UNITS))
+        raise NoLimit(units=list(SCALES))
     return limits
 
 

@@ -27,3 +27,4 @@ def roll_up(timestamp: int = 0, **_: object) -> None:
 def make_partitions(timestamp: int = 0, **_: object) -> None:
     with system("partitions"):
         actions.make_partitions(at=utc_now())
+        actions.forget_windows(at=utc_now())

@@ -24,6 +24,13 @@ def count(number: int) -> str:
     return format_decimal(number, locale=language())
 
 
+def euros(value: Decimal) -> str:
+    """To the cent; below ten cents, to two significant digits."""
+    if 0 < value < Decimal("0.1"):
+        return f"{two_digits(value)}\u00a0€"
+    return f"{format_decimal(value.quantize(Decimal('0.01'), ROUND_HALF_UP), locale=language())}\u00a0€"
+
+
 def two_digits(value: Decimal) -> str:
     """1234 → 1 200 ; 0,01234 → 0,012 ; 0 → 0."""
     if not value:

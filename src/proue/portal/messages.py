@@ -182,6 +182,7 @@ SENTENCES: Mapping[str, Promise] = {
     "budget.no_limit": _(
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."
     ),
+    "budget.no_percentage": _("Un budget prévient à partir d’un pourcentage de sa limite : de 1 à 100."),
     "budget.limit_not_positive": _("La limite « {unit} » doit être un nombre plus grand que zéro."),
     "need.not_from_here": _("L’état de ce besoin ne permet pas cette action. Rechargez la page pour le voir."),
     "need.frozen": _(

@@ -30,7 +30,18 @@ from proue.supply import queries as supply
 from proue.supply.rules import pseudonym
 from proue.wire import signed
 from proue.wire.codec import WIRE_VERSION
-from proue.wire.snapshot import POLICY, ROUTES, GrantsPart, Part, PolicyPart, RoutesPart, decode_part, encode_part
+from proue.wire.snapshot import (
+    GRANTS,
+    PERSONS,
+    POLICY,
+    ROUTES,
+    GrantsPart,
+    Part,
+    PolicyPart,
+    RoutesPart,
+    decode_part,
+    encode_part,
+)
 
 if TYPE_CHECKING:
     from proue.institutions.models import Institution
@@ -66,6 +77,11 @@ def grants_are_stale(fact: FactLike, at: datetime) -> None:
     _mark(subject, at)
 
 
+def budget_is_stale(fact: FactLike, at: datetime) -> None:
+    """Reaction to a budget: of an institution, a use or a key, one institution's grants; of a person, theirs."""
+    _mark(fact.subject_id, at)  # type: ignore[attr-defined]
+
+
 def _mark(subject_id: UUID | None, at: datetime) -> None:
     """One job per transaction, committed with its marks.
 
@@ -97,8 +113,9 @@ def publish_if_changed(*, at: datetime) -> dict[str, int] | None:
     if not _is_published():
         return _publish(at, routes=True, uais=None)
     subjects = {one for one in marked if one is not None}
-    touched = institutions.uais_of(subjects | supply.institutions_of_uses(subjects))
-    return _publish(at, routes=None in marked, uais=touched)
+    owners = supply.institutions_of_uses(subjects) | supply.institutions_of_keys(subjects)
+    touched = institutions.uais_of(subjects | owners)
+    return _publish(at, routes=None in marked, uais=touched, persons=metering.bounds_people(subjects))
 
 
 def publish_snapshot(*, at: datetime) -> dict[str, int]:
@@ -123,7 +140,7 @@ def publish_anyway(*, clock: Callable[[], datetime] = utc_now) -> None:
         if not _is_published():
             publish_snapshot(at=clock())
             return
-        _publish(clock(), routes=True, uais={})
+        _publish(clock(), routes=True, uais={}, persons=True)
         waiting = sorted({use.institution_id for use in supply.publishable_uses()})
     for start in range(0, len(waiting), INSTITUTIONS_AT_ONCE):
         with system("snapshot"):
@@ -212,10 +229,11 @@ def _take_marks(at: datetime) -> tuple[set[UUID | None], datetime]:
     return {subject_id for subject_id, _ in marks}, max([at, *(told for _, told in marks)])
 
 
-def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None) -> dict[str, int]:
+def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None, persons: bool = False) -> dict[str, int]:
     """Part → version, of every part. Only parts whose bytes changed get a new version; gateways are told at commit.
 
-    Made anew: the routes, and the grants of those institutions (None: of all). One institution in memory at a time.
+    Made anew: the routes, the budgets of people, and the grants of those institutions (None: of all, and everything).
+    One institution in memory at a time.
     """
     versions = dict(SnapshotPart.objects.values_list("name", "version"))
     made: set[str] = set()
@@ -237,9 +255,16 @@ def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None) -> 
     for parts in _grants(at, uais):
         for name, part in parts.items():
             put(name, part)
-    ours = set(versions) - {POLICY, ROUTES}
-    if uais is not None:
-        ours = {name for name in ours if any(rules.of_institution(name, uai) for uai in uais.values())}
+    persons = persons or uais is None
+    if persons:
+        bounds = {pseudonym(settings.SECRET_KEY, id): own for id, own in metering.bounds_of_people().items()}
+        for name, people in rules.persons(bounds).items():
+            put(name, people)
+    ours = {name for name in versions if persons and name.startswith(PERSONS)}
+    if uais is None:
+        ours |= {name for name in versions if name.startswith(GRANTS)}
+    else:
+        ours |= {name for name in versions if any(rules.of_institution(name, uai) for uai in uais.values())}
     gone = sorted(ours - made)
     demo = institutions.is_demonstration()
     if moved or gone or not _says(SnapshotPart.objects.filter(name=POLICY).first(), demo=demo):
@@ -303,7 +328,13 @@ def _grants_of(
         return {PUBLIC} if visitors else {PUBLIC} | private
 
     return rules.grants(
-        institution.uai, uses, lambda use: keys.get(use.pk, []), scopes_of, student_numbers=institution.student_numbers
+        institution.uai,
+        uses,
+        lambda use: keys.get(use.pk, []),
+        scopes_of,
+        metering.bounds_in(institution.scope_id),
+        institution.pk,
+        student_numbers=institution.student_numbers,
     )
 
 

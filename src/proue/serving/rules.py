@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -15,10 +16,14 @@ from proue.kernel.policy import Gate, Operation
 from proue.kernel.refusal import Refusal
 from proue.wire.snapshot import (
     GRANTS,
+    PERSONS,
     Alias,
+    Budget,
     Grant,
     GrantsPart,
     Model,
+    PersonsPart,
+    Price,
     Retirement,
     RoutesPart,
     Target,
@@ -61,6 +66,8 @@ class OfferLike(Protocol):
     def operations(self) -> tuple[str, ...]: ...
     @property
     def created_at(self) -> datetime: ...
+    @property
+    def price(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]: ...
     @property
     def owner(self) -> str: ...
     @property
@@ -153,9 +160,12 @@ def routes(
     targets: dict[str, list[Target]] = {}
     ends: dict[str, list[Retirement | None]] = {}
     born: dict[str, int] = {}
+    prices: dict[str, Price] = {}
     for offer in offers:
         targets.setdefault(offer.name, []).append(_target(offer, estimate(offer), gates.get(offer.endpoint, ())))
         ends.setdefault(offer.name, []).append(_retirement(offer))
+        if (price := price_of(offer.price)) is not None:
+            prices.setdefault(offer.name, price)
         created = int(offer.created_at.timestamp())
         born[offer.name] = min(created, born.get(offer.name, created))
     return RoutesPart(
@@ -166,6 +176,7 @@ def routes(
                 owned_by=ways[0].operator or OWNED_BY,
                 created=born[name],
                 retirement=_last(ends[name]),
+                price=prices.get(name),
             )
             for name, ways in targets.items()
         ),
@@ -200,6 +211,15 @@ def _weight(hardware: Mapping[str, Any]) -> float:
     return float(hardware.get("weight") or hardware.get("gpus") or 1)
 
 
+def price_of(declared: tuple[Decimal | None, Decimal | None, Decimal | None]) -> Price | None:
+    """The first endpoint's that has one. What is read from a cache and has no price of its own is at the full one."""
+    fresh, cached, out = declared
+    if fresh is None and cached is None and out is None:
+        return None
+    full = float(fresh or 0)
+    return Price(fresh=full, cached=full if cached is None else float(cached), out=float(out or 0))
+
+
 def _target(offer: OfferLike, coefficients: Coefficients | None, gates: tuple[Gate, ...]) -> Target:
     return Target(
         endpoint=offer.endpoint,
@@ -230,24 +250,28 @@ def grants(
     uses: Iterable[UseLike],
     keys_of: Callable[[UseLike], Iterable[tuple[KeyLike, str | None]]],
     scopes_of: Callable[[UseLike], Iterable[UUID]],
+    budgets: Mapping[UUID, tuple[Budget, ...]] = MappingProxyType({}),
+    institution_id: UUID | None = None,
     *,
     student_numbers: Sequence[str] = (),
 ) -> dict[str, GrantsPart]:
     """One institution's parts by name: its keys by digest, and the uses that its people's sessions may name.
 
-    `keys_of` gives keys with the pseudonym of the person they were issued to.
+    `keys_of` gives keys with the pseudonym of the person they were issued to; `budgets`, what bounds each subject.
     """
+    of_all = budgets.get(institution_id, ()) if institution_id is not None else ()
     by_digest: dict[bytes, Grant] = {}
     by_use: dict[str, Grant] = {}
     for use in uses:
         scopes = tuple(sorted(str(one) for one in scopes_of(use)))
+        bounds = of_all + budgets.get(use.pk, ())
         if use.assistant:
-            by_use[use.code] = _grant(institution, use, scopes, operations=ASSISTANT_OPERATIONS)
+            by_use[use.code] = _grant(institution, use, scopes, operations=ASSISTANT_OPERATIONS, budgets=bounds)
         of: dict[tuple[str, ...], Grant] = {}
         for key, person in keys_of(use):
             operations = tuple(key.operations)
             base = of.get(operations) or of.setdefault(
-                operations, _grant(institution, use, scopes, operations=operations)
+                operations, _grant(institution, use, scopes, operations=operations, budgets=bounds)
             )
             by_digest[bytes(key.digest)] = structs.replace(
                 base,
@@ -255,11 +279,14 @@ def grants(
                 not_before=key.created_at.timestamp(),
                 expires_at=key.expires_at.timestamp() if key.expires_at else None,
                 person=person,
+                budgets=bounds + budgets.get(key.pk, ()),
             )
     return grants_parts(institution, by_digest, by_use, student_numbers=student_numbers)
 
 
-def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operations: tuple[str, ...]) -> Grant:
+def _grant(
+    institution: str, use: UseLike, scopes: tuple[str, ...], *, operations: tuple[str, ...], budgets: tuple[Budget, ...]
+) -> Grant:
     """Of a session; a key adds its id, its dates and its holder."""
     return Grant(
         key_id=NO_KEY,
@@ -274,7 +301,16 @@ def _grant(institution: str, use: UseLike, scopes: tuple[str, ...], *, operation
         purpose=use.purpose,
         shield=use.shield,
         priority=use.priority,
+        budgets=budgets,
     )
+
+
+def persons(bounds: Mapping[str, tuple[Budget, ...]]) -> dict[str, PersonsPart]:
+    """By name: spread over at most sixteen parts, so that one person's budget moves one of them."""
+    found: dict[str, dict[str, tuple[Budget, ...]]] = {}
+    for pseudonym, own in sorted(bounds.items()):
+        found.setdefault(f"{PERSONS}{pseudonym[0]}", {})[pseudonym] = own
+    return {name: PersonsPart(some) for name, some in found.items()}
 
 
 def of_institution(name: str, uai: str) -> bool:

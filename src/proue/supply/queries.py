@@ -1,6 +1,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -80,6 +81,7 @@ class Offer:
     retires_at: datetime | None = None
     retirement_announced_at: datetime | None = None
     replaced_by: str = ""
+    price: tuple[Decimal | None, Decimal | None, Decimal | None] = (None, None, None)  # in, cached, out
 
 
 def offers() -> list[Offer]:
@@ -126,6 +128,7 @@ def _offer(row: Model) -> Offer:
         retires_at=row.retires_at,
         retirement_announced_at=row.retirement_announced_at,
         replaced_by=row.replaced_by,
+        price=(row.price_in, row.price_cached, row.price_out),
     )
 
 
@@ -430,6 +433,10 @@ def restricted_uses(institution_id: UUID) -> set[UUID]:
 
 def institutions_of_uses(use_ids: Iterable[UUID]) -> set[UUID]:
     return set(Use.objects.filter(id__in=list(use_ids)).values_list("institution_id", flat=True))
+
+
+def institutions_of_keys(key_ids: Iterable[UUID]) -> set[UUID]:
+    return set(ApiKey.objects.filter(id__in=list(key_ids)).values_list("use__institution_id", flat=True))
 
 
 def use_codes() -> list[str]:

@@ -1,11 +1,13 @@
 """What the control plane compiles for the gateway: frozen, in parts, each with its own version.
 
-Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution; of a large one several, `grants:<UAI>:<n>`).
+Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution; of a large one several, `grants:<UAI>:<n>`),
+`persons:<c>` (budgets of people, by the first character of their pseudonym).
 A part that did not change is not sent.
 """
 
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from types import MappingProxyType
+from uuid import UUID
 
 import msgspec
 
@@ -16,8 +18,10 @@ from proue.wire import codec
 POLICY = "policy"
 ROUTES = "routes"
 GRANTS = "grants:"  # followed by the institution's code
+PERSONS = "persons:"  # followed by the first character of their pseudonyms
 NO_KEYS: KeysView[bytes] = dict[bytes, None]().keys()
 MOST_PARTS = 256  # of one institution
+KEY = "key"  # the subject of a budget that a key has of its own
 KEYS_PER_PART = 2000  # of one part, about: it is decoded between two chunks of a stream
 
 
@@ -45,12 +49,21 @@ class Target(msgspec.Struct, frozen=True):
     weight: float = 1.0  # how much of the load it takes beside the model's other endpoints
 
 
+class Price(msgspec.Struct, frozen=True, array_like=True):
+    """Euros per million tokens, which are micro-euros per token."""
+
+    fresh: float
+    cached: float
+    out: float
+
+
 class Model(msgspec.Struct, frozen=True):
     name: str
     targets: tuple[Target, ...]
     owned_by: str = "proue"
     created: int = 0
     retirement: "Retirement | None" = None
+    price: Price | None = None  # none: nothing is owed for it
 
 
 class Retirement(msgspec.Struct, frozen=True):
@@ -75,6 +88,16 @@ class Alias(msgspec.Struct, frozen=True):
         return self.then if self.then_from is not None and now >= self.then_from else self.model
 
 
+class Budget(msgspec.Struct, frozen=True, array_like=True):
+    """What a subject may draw in each minute, day or month of Paris, in the order of kernel.quantity.UNITS."""
+
+    id: UUID
+    subject: str  # institution | use | key | person
+    per: str  # kernel.quantity.Per
+    limits: tuple[int | None, ...]
+    warn_at: int = 80  # per cent
+
+
 class Grant(msgspec.Struct, frozen=True):
     """What one key allows. Sessions of the assistant name a use instead of a key (`use_grants`)."""
 
@@ -93,6 +116,7 @@ class Grant(msgspec.Struct, frozen=True):
     purpose: str = ""
     shield: str = Shield.ALLOW.value
     priority: str = Priority.INTERACTIVE.value
+    budgets: tuple[Budget, ...] = ()  # that bind it; a person's own are in `PersonsPart`
 
 
 class PolicyPart(msgspec.Struct, frozen=True):
@@ -114,6 +138,7 @@ class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
     not_before: float = 0.0
     expires_at: float | None = None
     person: str | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 class GrantsPart(msgspec.Struct, frozen=True):
@@ -133,13 +158,21 @@ class GrantsPart(msgspec.Struct, frozen=True):
         key = self.held.get(digest)
         if key is None:
             return None
+        base = self.bases[key.base]
         return msgspec.structs.replace(
-            self.bases[key.base],
+            base,
             key_id=key.key_id,
             not_before=key.not_before,
             expires_at=key.expires_at,
             person=key.person,
+            budgets=base.budgets + key.budgets if key.budgets else base.budgets,
         )
+
+
+class PersonsPart(msgspec.Struct, frozen=True):
+    """What bounds people, by pseudonym, whatever the use and the institution."""
+
+    persons: dict[str, tuple[Budget, ...]] = {}
 
 
 def grants_parts(
@@ -153,9 +186,11 @@ def grants_parts(
     bases: list[dict[Grant, int]] = [{} for _ in range(shards)]
     for digest, grant in sorted(keys.items()):
         shard = digest[0] % shards
-        base = msgspec.structs.replace(grant, key_id="", not_before=0.0, expires_at=None, person=None)
+        own = tuple(one for one in grant.budgets if one.subject == KEY)
+        shared = tuple(one for one in grant.budgets if one.subject != KEY) if own else grant.budgets
+        base = msgspec.structs.replace(grant, key_id="", not_before=0.0, expires_at=None, person=None, budgets=shared)
         number = bases[shard].setdefault(base, len(bases[shard]))
-        held[shard][digest] = Key(number, grant.key_id, grant.not_before, grant.expires_at, grant.person)
+        held[shard][digest] = Key(number, grant.key_id, grant.not_before, grant.expires_at, grant.person, own)
     names = [GRANTS + institution] if shards == 1 else [f"{GRANTS}{institution}:{one}" for one in range(shards)]
     return {
         name: GrantsPart(
@@ -169,7 +204,7 @@ def grants_parts(
     }
 
 
-Part = PolicyPart | RoutesPart | GrantsPart
+Part = PolicyPart | RoutesPart | GrantsPart | PersonsPart
 
 
 def encode_part(name: str, part: Part) -> bytes:
@@ -184,6 +219,8 @@ def decode_part(name: str, data: bytes | memoryview) -> Part:
         return codec.decode(data, name, RoutesPart)
     if name.startswith(GRANTS):
         return codec.decode(data, name, GrantsPart)
+    if name.startswith(PERSONS):
+        return codec.decode(data, name, PersonsPart)
     raise codec.UnreadableWire(f"unknown part {name}")
 
 
@@ -221,7 +258,9 @@ class _Layers(Mapping[bytes, Grant]):
 class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
-    __slots__ = ("aliases", "demo", "grants", "models", "parts", "published_at", "routes", "students", "uses")
+    __slots__ = (
+        "aliases", "demo", "grants", "models", "parts", "persons", "published_at", "routes", "students", "uses",
+    )  # fmt: skip
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
@@ -239,6 +278,10 @@ class Snapshot:
             homes = {digest: name for name, part in parts.items() for digest in digests_of(part)}
         self.grants: Mapping[bytes, Grant] = _Layers(self.parts, homes)
         self.uses: Mapping[str, Grant] = {code: grant for part in grants for code, grant in part.uses.items()}
+        persons = tuple(part for part in parts.values() if isinstance(part, PersonsPart))
+        self.persons: Mapping[str, tuple[Budget, ...]] = {
+            who: own for one in persons for who, own in one.persons.items()
+        }
 
         self.students: Mapping[str, tuple[str, ...]] = {
             part.institution: part.student_numbers for part in grants if part.student_numbers
@@ -247,3 +290,9 @@ class Snapshot:
     @property
     def empty(self) -> bool:
         return not self.parts
+
+    def budgets(self, grant: Grant) -> tuple[Budget, ...]:
+        """All that bind a request of this grant: its own, and its person's."""
+        if grant.person is None or not self.persons:
+            return grant.budgets
+        return grant.budgets + self.persons.get(grant.person, ())

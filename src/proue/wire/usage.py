@@ -65,6 +65,9 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     first_byte_us: int | None = None  # since opened
     impact: Impact | None = None
     shielded: dict[str, int] | None = None  # kind of personal data → how many were masked before it left
+    holder: UUID | None = None  # the gateway process whose leases it draws on
+    budgets: tuple[UUID, ...] = ()  # that bind it
+    drawn: tuple[int, ...] = ()  # from each of them, in the order of kernel.quantity.UNITS; opened, what is reserved
 
 
 def encode(usage: Usage) -> bytes:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from proue.config.demo.batch import load_demo_batch
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
@@ -16,12 +17,16 @@ from proue.institutions import queries
 from proue.institutions.access import Job
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.quantity import Per
 from proue.ledger import actions as ledger
+from proue.metering import actions as metering
+from proue.metering.rules import Subject
 from proue.store.access import system
 from proue.supply import actions as supply
 
 if TYPE_CHECKING:
     from proue.institutions.models import Institution
+    from proue.supply.models import Use
 
 OPENED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)  # the world's first day
 
@@ -82,6 +87,26 @@ def _found() -> None:
         )
         if use.code == "assistance-scolarite":
             supply.create_key(actor=job, use=made, name="clé de démonstration", secret=DEMO_KEY, at=OPENED)
+            _bound(made, known[use.institution])
+
+
+def _bound(use: "Use", home: "Institution") -> None:
+    """Wide enough for whoever measures the gateway with the demonstration key; read on « Consommation »."""
+    bounds: tuple[tuple[Subject, UUID, Per, dict[str, int]], ...] = (
+        (Subject.INSTITUTION, home.pk, Per.MONTH, {"tokens": 500_000_000, "ghg_g": 200_000}),
+        (Subject.USE, use.pk, Per.DAY, {"requests": 1_000_000}),
+    )
+    for subject, id, per, limits in bounds:
+        metering.declare_budget(
+            actor=Job(),
+            subject=subject,
+            subject_id=id,
+            institution_id=home.pk,
+            scope_id=home.scope_id,
+            per=per,
+            limits=limits,
+            at=OPENED,
+        )
 
 
 def _open(account: Account, home: "Institution") -> None:

@@ -12,6 +12,7 @@ from proue.institutions import queries as institutions
 from proue.institutions.rules import Right, Role
 from proue.kernel.paris import day_of
 from proue.metering import queries as metering
+from proue.portal.institution import budgets
 from proue.portal.institution.access import check_entry, check_people, institutions_with, tabs
 from proue.portal.institution.charts import BASE, HEIGHT, WIDTH, bars
 from proue.portal.pagination import as_csv, page_of, searched
@@ -54,13 +55,15 @@ def usage(request: ActorRequest) -> HttpResponse:
         return _export(month, lines)
     days = {date.fromisoformat(one.name): one.figures.requests for one in metering.by_day(request.actor, month)}
     last = min(_next(month) - timedelta(days=1), max(today, month))
+    uses = list(supply.uses_for(request.actor))
     context = {
         "month": month,
         "months": _months(today),
         "total": metering.month_for(request.actor, month),
         "uses": lines["use"],
         "keys": lines["key"],
-        "purposes": {use.code: use.purpose for use in supply.uses_for(request.actor)},
+        "budgets": budgets.lines(request.actor, request.at, {use.pk: use.purpose for use in uses}),
+        "purposes": {use.code: use.purpose for use in uses},
         "bars": bars(month, last, days),
         "chart": {"width": WIDTH, "height": HEIGHT, "base": BASE},
         "days": sorted(days.items()),
