@@ -360,8 +360,9 @@ def test_a_definitive_refusal_costs_one_request(client, engine, status):
 
 
 AGAIN = {
-    "endpoint.none_left", "endpoint.unavailable", "files.unavailable", "gateway.busy", "gateway.not_ready",
-    "gateway.stopping", "journal.full", "queue.full", "queue.too_long", "upstream.busy", "upstream.unreachable",
+    "budget.exhausted", "budget.unavailable", "endpoint.none_left", "endpoint.unavailable", "files.unavailable",
+    "gateway.busy", "gateway.not_ready", "gateway.stopping", "journal.full", "queue.full", "queue.too_long",
+    "upstream.busy", "upstream.unreachable",
 }  # fmt: skip
 PERHAPS = {"gateway.fault", "upstream.dead", "upstream.error", "upstream.malformed", "upstream.stalled",
            "upstream.too_slow"}  # fmt: skip
@@ -371,6 +372,7 @@ PERHAPS = {"gateway.fault", "upstream.dead", "upstream.error", "upstream.malform
 def test_every_error_says_whether_to_ask_again(code):
     """A new code is in one of the two sets, or is definitive."""
     found = dict.fromkeys(("said", "field", "what", "why", "name", "instead", "until"), "x")
+    found |= dict.fromkeys(("whose", "when", "left", "asked", "again"), "x")
     found |= {"code_seen": 500, "limit": 1, "allow": "GET", "waited": 1, "seconds": 1}
     headers = dict(answer(GatewayError(code, **found), english=False).headers)
     wanted = b"true" if code in AGAIN else None if code in PERHAPS else b"false"
