@@ -84,6 +84,16 @@ def problems(*paths, now):
     return str(refused.value).replace("\u00a0", " ").replace("\u202f", " ").splitlines()
 
 
+def test_a_budget_warns_from_the_share_that_is_declared(files, now):
+    text = INTERFACE.replace("per: month,", "per: month, warn_at: {share},")
+    assert text != INTERFACE
+    for share in (60, 90):
+        assert run(files(text.replace("{share}", str(share))), now=now).changed
+        with system("demo"):
+            assert Budget.objects.get().warn_at == share
+    assert any("pourcentage" in line for line in problems(files(text.replace("{share}", "101")), now=now))
+
+
 def test_the_interfaces_example_applies_twice_and_changes_once(files, now):
     path = files(INTERFACE)
     first = run(path, now=now)
@@ -91,7 +101,7 @@ def test_the_interfaces_example_applies_twice_and_changes_once(files, now):
     for line in ("+ institution 0999901A", "+ provider rives", "+ endpoint rives-petit", "+ key bench @ assistance"):
         assert line in said
     assert "+ model mistral-small-3.2 @ rives-petit" in said
-    assert "leur application par la passerelle viendra" in said
+    assert "+ budget 0999901A / month" in said
     assert counted() == [1] * 7
     with system("demo"):
         told = queries.attributes_in_force(Provider.objects.get().pk)
