@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 UV_COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" -q
 
-.PHONY: help setup setup-dev run test check bench bench-national lock messages clean
+CLIENTS := old frameworks
+
+.PHONY: help setup setup-dev clients run test check bench bench-national lock messages clean
 
 help:
 	@echo "make setup   .venv with the pinned libraries that Proue needs to run"
@@ -29,13 +31,21 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
 	$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+# Libraries of others that call the gateway: their pins contradict ours, so each set has an environment of its own.
+.clients/%.stamp: requirements/clients-%.lock
+	$(PYTHON) -m venv --clear .clients/$*
+	.clients/$*/bin/python -m pip --disable-pip-version-check --no-input -q install --require-hashes -r $<
+	@touch $@
+
+clients: $(CLIENTS:%=.clients/%.stamp)
+
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
 
 run: setup
 	$(BIN)/proue up
 
-test: setup-dev
+test: setup-dev clients
 	$(BIN)/python -m pytest
 
 check: setup-dev
@@ -57,9 +67,11 @@ lock:
 	$(UV_COMPILE) requirements/run.in requirements/build.in -o requirements/run.lock
 	$(UV_COMPILE) requirements/llama.in requirements/build.in -o requirements/llama.lock
 	$(UV_COMPILE) requirements/dev.in requirements/build.in -o requirements/dev.lock
+	$(UV_COMPILE) requirements/clients-old.in -o requirements/clients-old.lock
+	$(UV_COMPILE) requirements/clients-frameworks.in -o requirements/clients-frameworks.lock
 
 messages: setup
 	$(BIN)/python -m proue.config.messages --update
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .clients build .mypy_cache .ruff_cache .pytest_cache
