@@ -57,10 +57,10 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(cores[core % len(cores)])]
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]") -> float:
+def wait_for(port: int, process: "subprocess.Popen[bytes]", patience: float = READY_S) -> float:
     """Seconds until the port accepts."""
     begun = time.monotonic()
-    while time.monotonic() - begun < READY_S:
+    while time.monotonic() - begun < patience:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
@@ -93,10 +93,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(argv: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[Running]:
-    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)
+def running(
+    argv: list[str], port: int, env: dict[str, str] | None = None, *, patience: float = READY_S, quiet: bool = False
+) -> Iterator[Running]:
+    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL if quiet else None)
     try:
-        yield Running(port, process, wait_for(port, process))
+        yield Running(port, process, wait_for(port, process, patience))
     finally:
         process.terminate()
         process.wait(20)
@@ -113,9 +115,10 @@ def mock(root: Path) -> "contextlib.AbstractContextManager[Running]":
     return running(_nginx(root, "mock", MOCK.format(port=port, answer=ANSWER), 1), port)
 
 
-def paced(root: Path) -> "contextlib.AbstractContextManager[Running]":
+def paced(root: Path, *, chunks: int = 0) -> "contextlib.AbstractContextManager[Running]":
+    """With `chunks`: for a system that does not pass on our request id, as many at once."""
     port = free_port()
-    return running([*pinned(1), sys.executable, "-m", "bench.paced", str(port)], port)
+    return running([*pinned(1), sys.executable, "-m", "bench.paced", str(port), str(chunks)], port)
 
 
 def proxy(root: Path, upstream: int, *, buffering: bool = True) -> "contextlib.AbstractContextManager[Running]":

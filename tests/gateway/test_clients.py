@@ -78,7 +78,7 @@ class Client:
 def python_of(environment: str) -> Path:
     if not environment:
         return Path(sys.executable)
-    found = ROOT / ".clients" / environment / "bin" / "python"
+    found = ROOT / ".others" / f"clients-{environment}" / "bin" / "python"
     if not found.exists():
         reason = f"the clients « {environment} » are absent: make clients"
         if os.environ.get("PROUE_REQUIRE") == "all":
