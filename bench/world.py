@@ -127,15 +127,10 @@ def proxy(root: Path, upstream: int, *, buffering: bool = True) -> "contextlib.A
     return running(_nginx(root, f"proxy-{port}", body, 0), port)
 
 
-def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Running]":
-    """Authentication, policy, metering, impact and journal on; the snapshot comes from its copy on disk."""
-    port = free_port()
-    data_dir = root / f"gateway-{port}"
-    spool = data_dir / "spool"
-    spool.mkdir(parents=True)
+def target(upstream: int) -> snapshot.Target:
     site = Site(pue=1.3, grid_g_per_kwh=21.3, water_l_per_kwh=1.8, factor_set="bench")
     hardware = Hardware(params_total_b=24, params_active_b=24)
-    target = snapshot.Target(
+    return snapshot.Target(
         endpoint="bench",
         base_url=f"http://127.0.0.1:{upstream}/v1",
         served_as="bench",
@@ -145,20 +140,31 @@ def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Run
         operator="bench",
         coefficients=gpu_coefficients(hardware, site, tier="parametric", low=0.35, high=4.0),
     )
-    grant = snapshot.Grant(
+
+
+def grant(institution: str = "0999901A") -> snapshot.Grant:
+    return snapshot.Grant(
         key_id="01900000-0000-7000-8000-000000000001",
         use_id="01900000-0000-7000-8000-000000000002",
         use="bench",
-        institution="0999901A",
+        institution=institution,
         models=("*",),
         data_class=1,
         ceiling=2,
         operations=OPERATIONS,
     )
+
+
+def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Running]":
+    """Authentication, policy, metering, impact and journal on; the snapshot comes from its copy on disk."""
+    port = free_port()
+    data_dir = root / f"gateway-{port}"
+    spool = data_dir / "spool"
+    spool.mkdir(parents=True)
     parts: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
-        snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (target,)),)),
-        **snapshot.grants_parts("0999901A", {token.key_digest(KEY): grant}, {}),
+        snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (target(upstream),)),)),
+        **snapshot.grants_parts("0999901A", {token.key_digest(KEY): grant()}, {}),
     }
     encoded = {name: (1, snapshot.encode_part(name, part)) for name, part in parts.items()}
     write_copy(spool / "snapshot.bin", SECRET, encoded)
