@@ -86,9 +86,9 @@ KINDS = (
     kind("busy", 1, "429 soak", pause_s=0.2),
     kind("error", 1, "500 soak", pause_s=0.2),
     kind("garbage", 1, "502 upstream.malformed", pause_s=0.2),
-    kind("reset", 1, "502 upstream.unreachable", "502 upstream.failed", "503 upstream.unreachable", pause_s=0.2),
-    kind("half", 1, "502 upstream.failed", "502 upstream.malformed", "502 upstream.unreachable", pause_s=0.2),
-    kind("cut", 2, "200 upstream.failed", "200 upstream.cut", stream=True, pause_s=0.2),
+    kind("reset", 1, "503 upstream.unreachable", pause_s=0.2),
+    kind("half", 1, "502 upstream.dead", pause_s=0.2),
+    kind("cut", 2, "200 upstream.dead", stream=True, pause_s=0.2),
     kind("whole", 1, "401 key.unknown", key="sk-proue-nobody", pause_s=0.2),
 )
 

@@ -22,9 +22,9 @@ ID = re.compile(rb"x-request-id: ([^\r]+)")
 LENGTH = re.compile(rb"content-length: (\d+)")
 DONE = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 WHOLE = (
-    b'{"id":"c","object":"chat.completion","created":1,"model":"bench","x_served_us":%d,"choices":[{"index":0,"message":'
-    b'{"role":"assistant","content":"Le dossier se d\xc3\xa9pose en ligne avant le 15 janvier."},"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":57,"completion_tokens":12,"total_tokens":69}}'
+    b'{"id":"c","object":"chat.completion","created":1,"model":"bench","x_served_us":%d,"choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"Le dossier se d\xc3\xa9pose en ligne avant le 15 janvier."},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":57,"completion_tokens":12,"total_tokens":69}}'
 )
 EVENT = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"bench","choices":[{"index":0,'
