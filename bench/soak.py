@@ -53,6 +53,7 @@ BAR_DESCRIPTORS = 8
 SETTLE_S = 60.0
 IDLE_S = 7.0  # the pool closes what is idle after 4
 READ_S = 90.0
+READY_TIMES = 40
 BODY = '{"model":"bench","messages":[{"role":"user","content":"Quand déposer mon dossier ?"}],"x_soak":"%s"%s}'
 ERROR_CODE = re.compile(rb'"code": ?"([a-z_0-9.]+)"')
 SERVED = re.compile(rb'"x_served_us":(\d+)')
@@ -78,6 +79,8 @@ def kind(name: str, share: int, *fits: str, **more: object) -> Kind:
 
 
 LEFT = "left"
+OURS = ("gateway.", "budget.", "journal.")  # codes of what was never let in
+TROUBLES = ("changes", "outages", "kill")
 KINDS = (
     kind("whole", 16),
     kind("stream", 60, stream=True),
@@ -135,7 +138,7 @@ class Clients:
     def note(self, kind: Kind, identity: str, said: str, begun: float) -> None:
         ledger = self.ledger
         ledger.came[said] += 1
-        if said[:3] in {"401", "403", "404"}:
+        if said[:3] in {"401", "403", "404"} or said[4:].startswith(OURS):
             ledger.refused.add(identity)
         elif said == LEFT or said.startswith("broken"):
             ledger.unsure.add(identity)
@@ -287,10 +290,12 @@ def gateway(root: Path, url: str) -> Iterator[world.Running]:
     code = f"from proue.gateway.main import main; main(workers={WORKERS})"
     with world.running([sys.executable, "-c", code], port, env) as made:
         deadline = time.monotonic() + READ_S
-        while not _ready(port):
+        ready = 0
+        while ready < READY_TIMES:  # each worker is asked, by chance
+            ready = ready + 1 if _ready(port) else 0
             if time.monotonic() > deadline:
                 raise RuntimeError("the gateway is not ready")
-            time.sleep(0.05)
+            time.sleep(0.02)
         yield made
 
 
@@ -385,29 +390,38 @@ class Verdict:
         return not any("missed" in bar[-1] for bar in self.bars)
 
 
-def soak(seconds: float, every: float, scale: float, keys: int, root: Path) -> Verdict:
+@dataclass(frozen=True)
+class Plan:
+    seconds: float
+    every: float
+    scale: float
+    keys: int
+    without: frozenset[str] = frozenset()
+
+
+def soak(plan: Plan, root: Path) -> Verdict:
     postgres = Postgres(root / "postgres")
     try:
         migrated(postgres, root)
         port = world.free_port()
         engine = [sys.executable, "-m", "bench.troubled", str(port)]
         with world.running(engine, port):
-            federation = Federation(postgres, port, keys)
+            federation = Federation(postgres, port, plan.keys)
             with gateway(root, postgres.urls.app) as system:
-                return uvloop.run(_load(seconds, every, scale, postgres, federation, system, port))
+                return uvloop.run(_load(plan, postgres, federation, system, port))
     finally:
         postgres.stop()
 
 
-async def _load(
-    seconds: float, every: float, scale: float, postgres: Postgres, federation: Federation, system: world.Running,
-    engine: int,
-) -> Verdict:  # fmt: skip
+async def _load(plan: Plan, postgres: Postgres, federation: Federation, system: world.Running, engine: int) -> Verdict:
+    seconds = plan.seconds
     ledger = Ledger()
     clients = Clients(system.port, ledger)
     watch = Watch(system, time.perf_counter())
     idle = {pid: descriptors(pid) for pid in watch.workers()}
-    tasks = [asyncio.ensure_future(clients.run(one)) for one in KINDS for _ in range(max(round(one.share * scale), 1))]
+    tasks = [
+        asyncio.ensure_future(clients.run(one)) for one in KINDS for _ in range(max(round(one.share * plan.scale), 1))
+    ]
     lines: list[dict] = []
     before: Counter[str] = Counter()
     OUT.mkdir(exist_ok=True)
@@ -417,22 +431,23 @@ async def _load(
     async def trouble() -> None:
         outage = min(OUTAGE_S, seconds / 12)
         events: list[tuple[float, Callable[[], None], str]] = []
-        for share in OUTAGES:
+        for share in OUTAGES if "outages" not in plan.without else ():
             events.append((share * seconds, postgres.stop, "PostgreSQL stops"))
             events.append((share * seconds + outage, postgres.start, "PostgreSQL is back"))
-        events.append((KILL * seconds, lambda: kill(clients, watch), "a worker is killed"))
+        if "kill" not in plan.without:
+            events.append((KILL * seconds, lambda: kill(clients, watch), "a worker is killed"))
         for at, act, what in sorted(events, key=lambda one: one[0]):
             await asyncio.sleep(max(watch.began + at - time.perf_counter(), 0))
             watch.mark(what)
             await asyncio.to_thread(act)
 
     async def changes() -> None:
-        while True:
+        while "changes" not in plan.without:
             await asyncio.sleep(CHANGE_S)
             await asyncio.to_thread(federation.change)
 
     beside = [asyncio.ensure_future(trouble()), asyncio.ensure_future(changes())]
-    next_line = every
+    next_line = plan.every
     while (passed := time.perf_counter() - watch.began) < seconds:
         await asyncio.sleep(min(SAMPLE_S, seconds - passed))
         watch.sample()
@@ -440,7 +455,7 @@ async def _load(
             if task.done() and task.exception():
                 raise task.exception()  # type: ignore[misc]
         if time.perf_counter() - watch.began >= next_line:
-            next_line += every
+            next_line += plan.every
             line = minute(watch, ledger, before)
             before = ledger.came.copy()
             lines.append(line)
@@ -515,13 +530,15 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=60, help="seconds between two lines")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of clients (about a hundred)")
     parser.add_argument("--keys", type=int, default=KEYS)
+    parser.add_argument("--without", default="", help="of " + ", ".join(TROUBLES))
     parser.add_argument("--write", action="store_true", help="into docs/reference/performance.md")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="proue-soak-") as directory:
         root = Path(directory)
         root.chmod(0o755)
-        found = soak(options.seconds, options.every, options.scale, options.keys, root)
+        without = frozenset(options.without.split(",")) & set(TROUBLES)
+        found = soak(Plan(options.seconds, options.every, options.scale, options.keys, without), root)
     rows = [[
         f"{line['s']:,}", *("/".join(f"{one:g}" for one in line[name].values()) for name in ("rss_mb", "fds")),
         f"{line['added_p50_ms']}", f"{line['added_p99_ms']}", f"{line['chunks']:,}", f"{line['late']}",
