@@ -155,8 +155,8 @@ def grant(institution: str = "0999901A") -> snapshot.Grant:
     )
 
 
-def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Running]":
-    """Authentication, policy, metering, impact and journal on; the snapshot comes from its copy on disk."""
+def gateway(root: Path, upstream: int, database_url: str = "") -> "contextlib.AbstractContextManager[Running]":
+    """Authentication, policy, metering, impact and journal on; without a database the snapshot comes from its copy."""
     port = free_port()
     data_dir = root / f"gateway-{port}"
     spool = data_dir / "spool"
@@ -170,4 +170,6 @@ def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Run
     write_copy(spool / "snapshot.bin", SECRET, encoded)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PROUE_", "DATABASE_URL"))}
     env |= {"PROUE_DATA_DIR": str(data_dir), "PROUE_SECRET_KEY": SECRET, "PROUE_PORT": str(port)}
+    if database_url:
+        env["DATABASE_URL"] = database_url
     return running([*pinned(0), sys.executable, "-m", "proue.gateway"], port, env)
