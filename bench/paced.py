@@ -1,4 +1,9 @@
-"""A mock engine that streams: `x-request-id: chunks.pause_ms` chooses how much and how fast."""
+"""A mock engine that streams: `x-request-id: chunks.pause_ms` chooses how much and how fast.
+
+    python -m bench.paced PORT [CHUNKS]
+
+A request without one gets CHUNKS, without a pause.
+"""
 
 import asyncio
 import sys
@@ -23,6 +28,7 @@ def chunk(data: bytes) -> bytes:
 
 
 CHUNK = chunk(EVENT)
+UNTOLD = b"%s.0" % (sys.argv[2].encode() if len(sys.argv) > 2 else b"0")
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +37,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
             await reader.readexactly(int(fields[b"content-length"]))
-            chunks, pause_ms = (int(part) for part in fields[b"x-request-id"].split(b"."))
+            chunks, pause_ms = (int(part) for part in fields.get(b"x-request-id", UNTOLD).split(b"."))
             await stream(writer, chunks, pause_ms / 1000)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass

@@ -57,10 +57,10 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(cores[core % len(cores)])]
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]") -> float:
+def wait_for(port: int, process: "subprocess.Popen[bytes]", patience: float = READY_S) -> float:
     """Seconds until the port accepts."""
     begun = time.monotonic()
-    while time.monotonic() - begun < READY_S:
+    while time.monotonic() - begun < patience:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
@@ -93,10 +93,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(argv: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[Running]:
-    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)
+def running(
+    argv: list[str], port: int, env: dict[str, str] | None = None, *, patience: float = READY_S, quiet: bool = False
+) -> Iterator[Running]:
+    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL if quiet else None)
     try:
-        yield Running(port, process, wait_for(port, process))
+        yield Running(port, process, wait_for(port, process, patience))
     finally:
         process.terminate()
         process.wait(20)
@@ -113,9 +115,10 @@ def mock(root: Path) -> "contextlib.AbstractContextManager[Running]":
     return running(_nginx(root, "mock", MOCK.format(port=port, answer=ANSWER), 1), port)
 
 
-def paced(root: Path) -> "contextlib.AbstractContextManager[Running]":
+def paced(root: Path, *, chunks: int = 0) -> "contextlib.AbstractContextManager[Running]":
+    """With `chunks`: for a system that does not pass on our request id, as many at once."""
     port = free_port()
-    return running([*pinned(1), sys.executable, "-m", "bench.paced", str(port)], port)
+    return running([*pinned(1), sys.executable, "-m", "bench.paced", str(port), str(chunks)], port)
 
 
 def proxy(root: Path, upstream: int, *, buffering: bool = True) -> "contextlib.AbstractContextManager[Running]":
@@ -124,15 +127,10 @@ def proxy(root: Path, upstream: int, *, buffering: bool = True) -> "contextlib.A
     return running(_nginx(root, f"proxy-{port}", body, 0), port)
 
 
-def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Running]":
-    """Authentication, policy, metering, impact and journal on; the snapshot comes from its copy on disk."""
-    port = free_port()
-    data_dir = root / f"gateway-{port}"
-    spool = data_dir / "spool"
-    spool.mkdir(parents=True)
+def target(upstream: int) -> snapshot.Target:
     site = Site(pue=1.3, grid_g_per_kwh=21.3, water_l_per_kwh=1.8, factor_set="bench")
     hardware = Hardware(params_total_b=24, params_active_b=24)
-    target = snapshot.Target(
+    return snapshot.Target(
         endpoint="bench",
         base_url=f"http://127.0.0.1:{upstream}/v1",
         served_as="bench",
@@ -142,23 +140,36 @@ def gateway(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Run
         operator="bench",
         coefficients=gpu_coefficients(hardware, site, tier="parametric", low=0.35, high=4.0),
     )
-    grant = snapshot.Grant(
+
+
+def grant(institution: str = "0999901A") -> snapshot.Grant:
+    return snapshot.Grant(
         key_id="01900000-0000-7000-8000-000000000001",
         use_id="01900000-0000-7000-8000-000000000002",
         use="bench",
-        institution="0999901A",
+        institution=institution,
         models=("*",),
         data_class=1,
         ceiling=2,
         operations=OPERATIONS,
     )
+
+
+def gateway(root: Path, upstream: int, database_url: str = "") -> "contextlib.AbstractContextManager[Running]":
+    """Authentication, policy, metering, impact and journal on; without a database the snapshot comes from its copy."""
+    port = free_port()
+    data_dir = root / f"gateway-{port}"
+    spool = data_dir / "spool"
+    spool.mkdir(parents=True)
     parts: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
-        snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (target,)),)),
-        **snapshot.grants_parts("0999901A", {token.key_digest(KEY): grant}, {}),
+        snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (target(upstream),)),)),
+        **snapshot.grants_parts("0999901A", {token.key_digest(KEY): grant()}, {}),
     }
     encoded = {name: (1, snapshot.encode_part(name, part)) for name, part in parts.items()}
     write_copy(spool / "snapshot.bin", SECRET, encoded)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PROUE_", "DATABASE_URL"))}
     env |= {"PROUE_DATA_DIR": str(data_dir), "PROUE_SECRET_KEY": SECRET, "PROUE_PORT": str(port)}
+    if database_url:
+        env["DATABASE_URL"] = database_url
     return running([*pinned(0), sys.executable, "-m", "proue.gateway"], port, env)

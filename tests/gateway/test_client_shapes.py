@@ -94,6 +94,33 @@ def test_codex(gateway, engine):
     assert (refused.status, refused.code) == (400, "request.unsupported")
 
 
+def test_codex_calls_a_function_of_a_namespace(gateway, engine):
+    """Its agents, and each server that it is given: chat completions know one flat name."""
+    inner = {"type": "function", "name": "spawn_agent", "parameters": PARAMETERS}
+    tools = [*CODEX["tools"], {"type": "namespace", "name": "agents", "description": "…", "tools": [inner]}]
+    called = {"type": "function_call", "namespace": "agents", "name": "spawn_agent", "arguments": "{}", "call_id": "c2"}
+    done = {"type": "function_call_output", "call_id": "c2", "output": "fait"}
+    asked = {**CODEX, "tools": tools, "input": [*CODEX["input"], called, done]}
+    first = {"index": 0, "id": "c3", "type": "function", "function": {"name": "agents__spawn_agent", "arguments": "{}"}}
+    calls = world.ROLE.replace(b'"content": ""', b'"tool_calls": [' + json.dumps(first).encode() + b"]")
+    engine.behave = streams(calls, world.STOP, DONE)
+    said = post(gateway.port, asked, path="/v1/responses")
+    assert [one["function"]["name"] for one in engine.last.json["tools"]] == ["shell", "agents__spawn_agent"]
+    assert engine.last.json["messages"][-2]["tool_calls"][-1]["function"]["name"] == "agents__spawn_agent"
+    completed = json.loads(said.body.rsplit(b"data: ", 1)[1])["response"]["output"]
+    assert [(one["namespace"], one["name"], one["call_id"]) for one in completed] == [("agents", "spawn_agent", "c3")]
+    assert said.body.count(b'"name":"agents__spawn_agent"') == 0
+    engine.behave = world.says(
+        answer(world.WHOLE.replace(b'"content"', b'"tool_calls":[%b],"content"' % json.dumps(first).encode()))
+    )
+    whole = post(gateway.port, {**asked, "stream": False}, path="/v1/responses").json["output"]
+    assert ("agents", "spawn_agent") in [(one.get("namespace"), one.get("name")) for one in whole]
+    twice = [*tools, {**inner, "name": "agents__spawn_agent"}]
+    assert post(gateway.port, {**asked, "tools": twice}, path="/v1/responses").status == 400
+    nested = [{"type": "namespace", "name": "agents", "tools": [{"type": "web_search"}]}]
+    assert post(gateway.port, {**asked, "tools": nested}, path="/v1/responses").code == "request.unsupported"
+
+
 def test_open_webui(gateway, engine):
     assert get(gateway.port, "/v1/models", authorization=f"Bearer {KEY}").json["data"]
     engine.behave = streams(*GOOD_STREAM)

@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._until_close = False
         self._informational = False
-        self._failure: UpstreamFailed | None = None
+        self._failure: type[UpstreamFailed] | None = None  # raised anew: kept, it would hold its frames, and they us
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_done = False
@@ -291,13 +291,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self.complete:
-                self._failure = self._failure or Malformed()
+                self._failure = self._failure or Malformed
             self.reusable = False
             self.abort()
         if not self.head_done:  # one read more than the limit at most
             self._head_size += len(data)
             if self._head_size > self._limits.head_bytes:
-                self._failure = self._failure or Malformed()
+                self._failure = self._failure or Malformed
                 self.abort()
         self._wake()
 
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
             if self.head_done and self._until_close and exc is None and self._failure is None:
                 self.complete = True
             elif self._failure is None:
-                self._failure = Dead() if self.heard else Unreachable()
+                self._failure = Dead if self.heard else Unreachable
         self.resume_writing()
         self._wake()
 

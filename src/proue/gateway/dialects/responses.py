@@ -1,5 +1,6 @@
 """OpenAI's responses, stateless: the client sends the whole conversation each time, and nothing is kept of it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from proue.gateway.dialects import reading
@@ -98,11 +99,15 @@ def output(given: dict[str, Any]) -> dict[str, Any]:
 
 def tools(asked: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    given = [tool(one, field) for one, field in mappings(asked.get("tools"), "tools")]
+    given = [tool(one, field, space) for space, one, field in functions(asked)]
+    names = [one["function"]["name"] for one in given]
+    if len(set(names)) < len(names):  # one would be called for another
+        raise wrong("tools")
     choice = asked.get("tool_choice")
     if isinstance(choice, dict):
         if word(choice) == "allowed_tools":
-            allowed = {word(one, "name") for one, _ in mappings(choice.get("tools"), "tool_choice.tools")}
+            chosen = mappings(choice.get("tools"), "tool_choice.tools")
+            allowed = {flat(word(one, "namespace"), word(one, "name")) for one, _ in chosen}
             given = [one for one in given if one["function"]["name"] in allowed]
             choice = choice.get("mode")
         elif word(choice) == "function":
@@ -118,13 +123,36 @@ def tools(asked: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def tool(given: dict[str, Any], field: str) -> dict[str, Any]:
+def functions(asked: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Each with its namespace and its place. A namespace is how Codex groups the functions of a server or of agents."""
+    for one, field in mappings(asked.get("tools"), "tools"):
+        if word(one) == "namespace":
+            space = text(one.get("name"), f"{field}.name")
+            for inner, at in mappings(one.get("tools"), f"{field}.tools"):
+                yield space, inner, at
+        else:
+            yield "", one, field
+
+
+def flat(space: str, name: str) -> str:
+    """Chat completions know no namespace."""
+    return f"{space}__{name}" if space else name
+
+
+def spaces(asked: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """What a flat name stands for."""
+    found = ((space, word(one, "name")) for space, one, _ in functions(asked) if space)
+    return {flat(space, name): (space, name) for space, name in found}
+
+
+def tool(given: dict[str, Any], field: str, space: str = "") -> dict[str, Any]:
     """A tool of OpenAI's own (web_search, file_search…) would have to be run: refused, never dropped in silence."""
     if word(given) != "function":
         raise unsupported(word(given), field)
     strict = {} if given.get("strict") is None else {"strict": given["strict"]}
     about, schema = given.get("description"), given.get("parameters")
-    return reading.function(given.get("name"), field, description=about, parameters=schema, **strict)
+    name = flat(space, text(given.get("name"), f"{field}.name")) if space else given.get("name")
+    return reading.function(name, field, description=about, parameters=schema, **strict)
 
 
 def conversation(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,7 +178,9 @@ def turns(given: object) -> list[dict[str, Any]]:
             thought += reasoning(item, field)
         elif kind == "function_call":
             arguments = text(item.get("arguments"), f"{field}.arguments")
-            call = reading.call(item.get("call_id"), item.get("name"), arguments, field)
+            space, name = word(item, "namespace"), item.get("name")
+            name = flat(space, text(name, f"{field}.name")) if space else name
+            call = reading.call(item.get("call_id"), name, arguments, field)
             last = _turn(made, thought)
             last["content"] = last["content"] or None
             last.setdefault("tool_calls", []).append(call)
@@ -254,7 +284,7 @@ def _seconds(id: str) -> int:
 
 
 def response(asked: dict[str, Any], id: str, said: Told) -> dict[str, Any]:
-    output = [item(block, id, done=True) for block in said.blocks]
+    output = [item(block, id, spaces(asked), done=True) for block in said.blocks]
     return frame(asked, id, output=output, usage=usage(said.usage), **status(said.finish))
 
 
@@ -293,12 +323,14 @@ def item_id(block: Block, id: str) -> str:
     return f"{PREFIXES[block.kind]}_{id}_{block.index}"
 
 
-def item(block: Block, id: str, *, done: bool) -> dict[str, Any]:
+def item(block: Block, id: str, known: dict[str, tuple[str, str]], *, done: bool) -> dict[str, Any]:
     made: dict[str, Any] = {"id": item_id(block, id), "status": "completed" if done else "in_progress"}
     parts = [part(block)] if done else []
     if block.kind is Kind.TOOL:
         arguments = block.text if done else ""
-        return {**made, "type": "function_call", "call_id": block.call_id, "name": block.name, "arguments": arguments}
+        space, name = known.get(block.name, ("", block.name))
+        made |= {"type": "function_call", "call_id": block.call_id, "name": name, "arguments": arguments}
+        return {**made, "namespace": space} if space else made
     if block.kind is Kind.THINKING:
         return {**made, "type": "reasoning", "summary": [], "content": parts}
     return {**made, "type": "message", "role": "assistant", "content": parts}
@@ -323,6 +355,7 @@ class Events(Turn):
     def __init__(self, id: str, asked: dict[str, Any], limit: int) -> None:
         super().__init__(id, limit)
         self._asked = asked
+        self._spaces = spaces(asked)
         self._number = 0
 
     def tell(self, type: str, **fields: object) -> None:
@@ -337,7 +370,9 @@ class Events(Turn):
         self._out.append(b": ping\n\n")
 
     def opened(self, block: Block) -> None:
-        self.tell("response.output_item.added", output_index=block.index, item=item(block, self.id, done=False))
+        self.tell(
+            "response.output_item.added", output_index=block.index, item=item(block, self.id, self._spaces, done=False)
+        )
         if block.kind is not Kind.TOOL:
             self.tell("response.content_part.added", part=part(block, empty=True), **self._place(block))
 
@@ -360,14 +395,17 @@ class Events(Turn):
     def closed(self, block: Block) -> None:
         said = block.text
         if block.kind is Kind.TOOL:
-            self.tell("response.function_call_arguments.done", arguments=said, name=block.name, **self._item(block))
+            _, name = self._spaces.get(block.name, ("", block.name))
+            self.tell("response.function_call_arguments.done", arguments=said, name=name, **self._item(block))
         elif block.kind is Kind.THINKING:
             self.tell("response.reasoning_text.done", text=said, **self._place(block))
         else:
             self.tell("response.output_text.done", text=said, logprobs=[], **self._place(block))
         if block.kind is not Kind.TOOL:
             self.tell("response.content_part.done", part=part(block), **self._place(block))
-        self.tell("response.output_item.done", output_index=block.index, item=item(block, self.id, done=True))
+        self.tell(
+            "response.output_item.done", output_index=block.index, item=item(block, self.id, self._spaces, done=True)
+        )
 
     def ended(self) -> None:
         ending = status(self.finish_reason)
@@ -383,7 +421,7 @@ class Events(Turn):
 
     def _output(self) -> list[dict[str, Any]]:
         open = self._open
-        return [item(block, self.id, done=True) for block in self.blocks if block is not open]
+        return [item(block, self.id, self._spaces, done=True) for block in self.blocks if block is not open]
 
     def _item(self, block: Block) -> dict[str, Any]:
         return {"item_id": item_id(block, self.id), "output_index": block.index}
