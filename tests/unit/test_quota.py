@@ -130,9 +130,7 @@ def test_a_cost_is_never_less_than_what_is_owed_nor_a_unit_more(fresh, cached, o
 
 
 def test_without_a_price_or_coefficients_nothing_is_drawn_of_them():
-    found = quota.amounts(
-        [budget(eur=1, energy_wh=1)], Counts(tokens_in=5, tokens_out=6), 1.0, price=None, coefficients=None
-    )
+    found = quota.wanted([budget(eur=1, energy_wh=1)], tokens_in=5, tokens_out=6, price=None, coefficients=None)
     assert found == (1, 11, 0, 0, 0)
 
 

@@ -187,7 +187,7 @@ def read_input(*, batch: Batch, at: datetime) -> Batch:
         held = Batch.objects.select_for_update().get(pk=batch.pk)
         if held.state != State.VALIDATING:
             raise ChangedMeanwhile
-        reading = rules.Reading(endpoint=batch.endpoint, models=_models(batch))
+        reading = rules.Reading(endpoint=batch.endpoint, models=_models(batch, at))
         _read(held, reading, at)
         if reading.errors:
             return _end(held, State.FAILED, at, errors=[_as_json(one) for one in reading.errors])
@@ -209,12 +209,10 @@ def read_input(*, batch: Batch, at: datetime) -> Batch:
         return held
 
 
-def _models(batch: Batch) -> frozenset[str]:
+def _models(batch: Batch, at: datetime) -> frozenset[str]:
     operation = rules.operation_of(batch.endpoint)
-    offered = supply.offered_models()
-    return frozenset(
-        one.name for one in offered if operation in one.operations and rules.may_use(batch.use.models, one.name)
-    )
+    offered = (one.name for one in supply.offered_models() if operation in one.operations)
+    return rules.names_open(batch.use.models, offered, supply.aliased(at))
 
 
 def _read(batch: Batch, reading: rules.Reading, at: datetime) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from email.message import Message
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 
 from proue.batches import rules
@@ -98,13 +99,24 @@ def request_id(batch: UUID, line: UUID) -> str:
 
 
 def answered(status: int, headers: Message, body: bytes) -> Answered:
+    """What may be asked again has a delay, however long: x-should-retry is « false » for whoever cannot wait so long."""
+    wait = _seconds(headers.get("retry-after-ms"), 1000) or _seconds(headers.get("retry-after"), 1)
     return Answered(
         status=status,
         body=body,
         request_id=headers.get("x-request-id") or "",
-        retry_after=_seconds(headers.get("retry-after-ms"), 1000) or _seconds(headers.get("retry-after"), 1),
-        definitive=headers.get("x-should-retry") == "false",
+        retry_after=wait,
+        definitive=headers.get("x-should-retry") == "false" and wait is None,
+        code=_code(body) if status in rules.BUSY else "",
     )
+
+
+def _code(body: bytes) -> str:
+    try:
+        code = msgspec.json.decode(body)["error"]["code"]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return ""
+    return code if isinstance(code, str) else ""
 
 
 def _seconds(text: str | None, per_second: int) -> float | None:

@@ -1,6 +1,6 @@
 """What a file of requests may hold, when its batch runs, and what becomes of a line. Pure: no clock, no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -338,8 +338,15 @@ def _missing(said: str) -> LineRefused:
     return LineNotJson()
 
 
-def may_use(models: Sequence[str], name: str) -> bool:
-    return ANY_MODEL in models or name in models
+def names_open(models: Sequence[str], offered: Iterable[str], aliases: Mapping[str, str]) -> frozenset[str]:
+    """Of the `offered` models, and of the `aliases` (name → model) of one: a use opens an alias by either name."""
+
+    def opens(name: str) -> bool:
+        return ANY_MODEL in models or name in models
+
+    known = frozenset(offered)
+    named = {name for name, model in aliases.items() if model in known and (opens(name) or opens(model))}
+    return frozenset(filter(opens, known)) | named
 
 
 def body_of(text: bytes) -> bytes:
@@ -431,18 +438,25 @@ WAIT_MOST = timedelta(minutes=10)
 BUSY = frozenset({429, 503})
 PASSING = BUSY | {408, 409, 500, 502, 504}
 OK = 200
+EXHAUSTED = "budget.exhausted"
 CUT, UNREACHED = 0, -1  # the connection ended before an answer; it was never made, and nothing was asked
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the gateway said of one line."""
+    """What the gateway said of one line. `definitive`: it must not be asked again, not even later."""
 
     status: int
     body: bytes = b""
     request_id: str = ""
     retry_after: float | None = None  # seconds
-    definitive: bool = False  # x-should-retry: false
+    definitive: bool = False
+    code: str = ""  # of our own refusals
+
+    @property
+    def awaits_budget(self) -> bool:
+        """Nothing was tried: it is early. What binds this line binds the others of its batch."""
+        return self.code == EXHAUSTED and self.retry_after is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +469,10 @@ class Fate:
 
 
 def fate(answered: Answered, *, attempts: int, at: datetime) -> Fate:
-    """A machine that is full is asked again later; what is refused for good is that line's error."""
+    """A machine that is full is asked again later, a budget when it is renewed; what is refused for good is that line's
+    error."""
+    if answered.awaits_budget and answered.retry_after is not None:
+        return Fate(LineState.WAITING, attempts, at + timedelta(seconds=answered.retry_after))
     tried = attempts + 1
     if answered.status == OK:
         return Fate(LineState.DONE, tried)

@@ -109,6 +109,7 @@ class Slice:
         self._pace = Pace(settings.BATCH_CONCURRENCY)
         self._under_way: dict[Future[Answered], tuple[Work, float]] = {}
         self._away = False  # the gateway
+        self._renewed_at: datetime | None = None  # a budget that binds every line of this batch
         self._ends_at: float | None = None  # when lines under way are cut
 
     def run(self) -> datetime | None:
@@ -121,7 +122,7 @@ class Slice:
                 if now - looked >= LOOK_S:
                     looked = now
                     self._look(now)
-                if now < until and self._ends_at is None and not self._away:
+                if now < until and self._ends_at is None and not self._away and self._renewed_at is None:
                     self._begin(pool)
                 if not self._under_way:
                     break
@@ -132,6 +133,8 @@ class Slice:
             self._caller.close()
         with scopes([self._scope]):
             _left, first = actions.next_due(self._batch)
+        if self._renewed_at is not None:
+            return min(self._renewed_at, self._batch.deadline)
         return utc_now() + AGAIN if self._away else first
 
     def _look(self, now: float) -> None:
@@ -165,7 +168,10 @@ class Slice:
                 continue
             if answered.status == rules.CUT and self._caller.is_cut:
                 continue  # by us
-            self._pace.told(answered.status)
+            if answered.awaits_budget and answered.retry_after is not None:
+                self._renewed_at = utc_now() + timedelta(seconds=answered.retry_after)
+            else:
+                self._pace.told(answered.status)
             with scopes([self._scope]):
                 actions.note_answer(
                     batch=self._batch,

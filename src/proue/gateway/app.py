@@ -116,6 +116,11 @@ class App:
             "/metrics": self._metrics,
         }
 
+    @property
+    def memory_bytes(self) -> int:
+        """That requests under way hold."""
+        return self._memory.used
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         usage_id = uuid7()
         request = Request(scope, receive, send, request_id=str(usage_id), memory=self._memory)

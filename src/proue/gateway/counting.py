@@ -14,7 +14,7 @@ from proue.gateway.meter import Counts
 from proue.gateway.relay import JSON, OK, Exchange
 from proue.gateway.route import Misconfigured
 from proue.gateway.sse import UNREADABLE
-from proue.gateway.upstream import ClientGone, UpstreamFailed, ask
+from proue.gateway.upstream import UpstreamFailed, ask
 from proue.wire.usage import Outcome, Usage
 
 OPERATION = "count_tokens"
@@ -33,13 +33,13 @@ class Count(Exchange):
         """Nothing will be generated."""
         return asked._replace(stream=False, reserve=0)
 
-    async def _serve(self, ticket: Ticket) -> None:
-        self._counts = Counts(tokens_in=0, estimated=False)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._counts = Counts(tokens_in=0, estimated=False)  # so that none is reserved either
+
+    async def _until_served(self, ticket: Ticket) -> None:
         try:
             told = None if self.target.internal else await self._told()
-        except ClientGone:
-            self._outcome = Outcome.CLIENT_GONE
-            return
         except (UpstreamFailed, Misconfigured, *UNREADABLE):
             told = None
         answer: dict[str, Any] = {"input_tokens": told or self._asked.tokens_in_estimate}

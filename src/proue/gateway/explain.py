@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from proue.gateway import errors, naming, routing
+from proue.gateway import errors, naming, quota, restricted, routing
 from proue.gateway.body import Asked
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import Line
@@ -18,7 +18,7 @@ from proue.gateway.request import Request
 from proue.gateway.routing import Picked, Unavailable, energy, prefixes
 from proue.gateway.shield import Veil
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Operation, Refuse, Shield, decide, effective_class, may_receive, obstacle
+from proue.kernel.policy import Admit, Operation, Refuse, Shield, decide, effective_class, may_receive, obstacle
 from proue.wire.snapshot import Grant, Snapshot, Target
 
 DRY_RUN = b"x-proue-dry-run"
@@ -49,12 +49,12 @@ class Explanation:
         line.use, line.model = self._grant.use, self._asked.model
 
     async def run(self) -> None:
-        body = msgspec.json.encode(self._explained())
+        body = msgspec.json.encode(await self._explained())
         headers = [(b"content-type", b"application/json"), *naming.headers(self._asked)]
         self.status = 200
         self._request.answer(Answer(200, headers, body))
 
-    def _explained(self) -> dict[str, Any]:
+    async def _explained(self) -> dict[str, Any]:
         asked = self._asked
         floor, looked = self._shielded()
         decision = self._decided(floor)
@@ -71,6 +71,9 @@ class Explanation:
             if not picks:
                 clock = time.monotonic()
                 error = Unavailable(self._means.routing.soonest(decision.choices) - clock)
+            error = self._forbidden(decision) or error
+        budgets, short = await self._budgeted(picks[0].target if picks else None)
+        error = error or short
         said: dict[str, Any] = {
             "object": "route.explanation",
             "model": asked.model,
@@ -87,7 +90,7 @@ class Explanation:
             ],
             "shield": {"mode": self._grant.shield, **looked, "does": self._does(picks, looked)},
             "tokens": {"prompt": asked.tokens_in_estimate, "reserve": asked.reserve},
-            "budget": None,  # which one binds is the budgets' to say
+            "budgets": budgets,
         }
         if asked.alias:
             said["alias"] = asked.alias
@@ -109,6 +112,29 @@ class Explanation:
             alias=asked.alias,
             retired=naming.retired(asked.retirement, self._now),
         )
+
+    def _forbidden(self, admitted: Admit) -> GatewayError | None:
+        try:
+            restricted.check(admitted, self._asked)
+        except GatewayError as error:
+            return error
+        return None
+
+    async def _budgeted(self, target: Target | None) -> tuple[list[dict[str, Any]], GatewayError | None]:
+        """Those that would bind it, as they stand; the refusal of the one that does not allow it. Nothing is taken."""
+        budgets = self._snapshot.budgets(self._grant)
+        if not budgets or target is None:
+            return [], None
+        asked = self._asked
+        wanted = quota.wanted(
+            budgets,
+            tokens_in=asked.tokens_in_estimate,
+            tokens_out=asked.reserve,
+            price=self._snapshot.models[asked.model].price,
+            coefficients=target.coefficients,
+        )
+        leases = await self._means.quota.look(budgets, self._now)
+        return quota.standing(leases, wanted), quota.short(leases, wanted, self._now)
 
     def _order(self, choices: Sequence[Target]) -> list[Picked]:
         """As one after the other would fail."""

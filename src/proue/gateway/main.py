@@ -108,6 +108,8 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
             "database_up": float(source.connected),
             "spool_bytes": float(journal.spool_bytes),
             "journal_in_flight": float(journal.in_flight),
+            "memory_bytes": float(app.memory_bytes),
+            "budgets_held": float(quota.held),
             "usage_shipped": float(shipper.shipped if shipper else 0),
             "usage_rejected": float(shipper.rejected if shipper else 0),
             "upstream_connections_in_use": float(in_use),

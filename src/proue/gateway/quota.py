@@ -124,6 +124,7 @@ class Local:
 
     def __init__(self, holder: UUID) -> None:
         self.holder = holder
+        self.held = 0  # requests that hold a reservation
         self._accounts: dict[UUID, Account] = {}
 
     async def take(self, budgets: Sequence[Budget], amounts: Amounts, now: float) -> Hold:
@@ -135,7 +136,8 @@ class Local:
         return self._reserve(leases, amounts, now)
 
     def settle(self, hold: Hold, drawn: Sequence[int], now: float) -> None:
-        """What was really drawn takes the place of what was reserved."""
+        """What was really drawn takes the place of what was reserved. Once for each hold."""
+        self.held -= 1
         rest = [real - reserved for real, reserved in zip(drawn, hold.amounts, strict=True)]
         for lease in hold.leases:
             for line in lease.lines:
@@ -151,11 +153,16 @@ class Local:
         """How they stand, for whoever asks."""
         return [self._lease(budget, now) for budget in budgets]
 
+    async def refusal(self, budgets: Sequence[Budget], amounts: Amounts, now: float) -> GatewayError | None:
+        """What `take` would raise; nothing is reserved."""
+        return short(await self.look(budgets, now), amounts, now)
+
     def _reserve(self, leases: tuple[Lease, ...], amounts: Amounts, now: float) -> Hold:
         for lease in leases:
             for line in lease.lines:
                 line.reserved += amounts[line.unit]
             self._drew(lease, amounts, now)
+        self.held += 1
         return Hold(leases, amounts, now)
 
     async def _ask(self, leases: tuple[Lease, ...], amounts: Amounts, now: float) -> Hold:
@@ -232,13 +239,15 @@ def short(leases: Iterable[Lease], amounts: Amounts, now: float) -> GatewayError
 # --- what a request draws
 
 
-def amounts(
-    budgets: Sequence[Budget], counts: Counts, seconds: float, *, price: Price | None, coefficients: Coefficients | None
-) -> Amounts:
-    """Energy and gases are those of `usage.impacts`: the gases with the share of idle hours and manufacture."""
-    impact = None
+def wanted(
+    budgets: Sequence[Budget], *, tokens_in: int, tokens_out: int, price: Price | None,
+    coefficients: Coefficients | None,
+) -> Amounts:  # fmt: skip
+    """What is reserved. Energy and gases are those of `usage.impacts`: the gases with the share of idle hours and
+    manufacture."""
+    counts, impact = Counts(tokens_in=tokens_in, tokens_out=tokens_out), None
     if any(one.limits[ENERGY] is not None or one.limits[GHG] is not None for one in budgets):
-        impact = impact_of(coefficients, counts, seconds)
+        impact = impact_of(coefficients, counts, ASSUMED_S)
     return drawn(counts, impact, price)
 
 
@@ -308,8 +317,8 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def standing(leases: Iterable[Lease]) -> list[dict[str, Any]]:
-    """For /v1/me, in the units that people declare."""
+def standing(leases: Iterable[Lease], wanted: Amounts | None = None) -> list[dict[str, Any]]:
+    """For /v1/me, in the units that people declare; with `wanted`, what a request would reserve of each."""
     return [
         {
             "subject": lease.budget.subject,
@@ -320,6 +329,7 @@ def standing(leases: Iterable[Lease]) -> list[dict[str, Any]]:
             "remaining": _declared(UNITS[line.unit], line.left),
             "warn_at": lease.budget.warn_at,
             "reset": datetime.fromtimestamp(lease.ends, UTC).isoformat().replace("+00:00", "Z"),
+            **({} if wanted is None else {"reserve": _declared(UNITS[line.unit], wanted[line.unit])}),
         }
         for lease, line in _lines(leases)
     ]

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
@@ -54,7 +54,7 @@ from proue.gateway.upstream import (
 from proue.kernel.dataclass import DataClass
 from proue.kernel.policy import SILENT, Admit, Operation, Refuse, closed_by, decide
 from proue.wire import token
-from proue.wire.snapshot import Grant, Price, Snapshot, Target
+from proue.wire.snapshot import Budget, Grant, Price, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
 
 log = logging.getLogger("proue.gateway")
@@ -266,31 +266,38 @@ class Exchange:
         try:
             if self.target.capacity and self.waits:
                 await self._first_turn()
-            await self._reserve()
+            budgets = self._snapshot.budgets(self._grant)
+            if budgets:
+                self._hold = await self._means.quota.take(budgets, self._wanted_of(budgets), self._opened_us / 1e6)
             ticket = self._opened_in_journal()
             try:
                 await self._serve(ticket)
             finally:
                 usage = self._usage()
-                self._means.journal.close(ticket, usage)
-                if self._hold is not None:
+                if self._hold is not None:  # whatever the disk says next
                     self._means.quota.settle(self._hold, usage.drawn, time.time())
                 self._count()
+                self._means.journal.close(ticket, usage)
         finally:
             self._leave()
+            self._means.routing.unasked(self._admitted)
 
-    async def _reserve(self) -> None:
-        """Of its budgets. Raises GatewayError; what was reserved is settled once the journal is closed."""
+    def _wanted_of(self, budgets: Sequence[Budget]) -> Amounts:
+        return quota.wanted(
+            budgets,
+            tokens_in=self._counts.tokens_in,
+            tokens_out=self._admitted.reserve,
+            price=self._price,
+            coefficients=self.target.coefficients,
+        )
+
+    async def _affords(self) -> None:
+        """Nothing is reserved for a wait, but nobody waits for what their budgets refuse. Raises GatewayError."""
         budgets = self._snapshot.budgets(self._grant)
         if budgets:
-            wanted = quota.amounts(
-                budgets,
-                Counts(tokens_in=self._counts.tokens_in, tokens_out=self._admitted.reserve),
-                quota.ASSUMED_S,
-                price=self._price,
-                coefficients=self.target.coefficients,
-            )
-            self._hold = await self._means.quota.take(budgets, wanted, self._opened_us / 1e6)
+            refused = await self._means.quota.refusal(budgets, self._wanted_of(budgets), time.time())
+            if refused is not None:
+                raise refused
 
     @property
     def _price(self) -> Price | None:
@@ -388,6 +395,8 @@ class Exchange:
     async def _first_turn(self) -> None:
         """Raises GatewayError, Gone."""
         try:
+            if not self._means.line.free(self.target):
+                await self._affords()
             await self._turn()
         except ClientGone:
             raise Gone from None
@@ -428,6 +437,8 @@ class Exchange:
             self._request.link.forget()
         self._settle(targets[slot.target.endpoint])
         self._slot = slot
+        if self._admitted is not first:
+            self._means.routing.unasked(first)
         if slot.position:
             self._position, self._queued_s = slot.position, self._queued_s + slot.queued_s
             self._still_open()
@@ -455,7 +466,8 @@ class Exchange:
     # --- towards the engine
 
     async def _again(self, failed: UpstreamFailed) -> Admit | None:
-        """Where to ask next: where nobody failed yet; or, of one that has no peer and was not there, once more there.
+        """Where to ask next: where nobody failed yet; or, of one that has no peer to answer and was not there, once
+        more there.
 
         Raises GatewayError: the policy refuses."""
         if not failed.elsewhere or not self._may_repeat:
@@ -471,7 +483,10 @@ class Exchange:
         with suppress(TimeoutError):
             async with within(self._left(seconds), self._request.link.watch):
                 await asyncio.get_running_loop().create_future()
-        return self._decided(frozenset())
+        again = self._decided(frozenset())
+        if not any(one is self.target for one in again.choices):
+            return None
+        return again if again.target is self.target else again.on(self.target, "again")
 
     def _admit(self, tried: frozenset[str]) -> Admit:
         return self._means.routing.choose(self._decided(tried), self._grant, self._asked, self._operation)

@@ -50,14 +50,15 @@ class Place:
     """What is known of one endpoint. `due`: when an open circuit lets one request through."""
 
     __slots__ = (
-        "aside_until", "backoff", "depth", "due", "failed_at", "failures", "opened", "probe_until", "requests",
-        "seen_at", "tokens",
+        "aside_until", "backoff", "depth", "due", "failed_at", "failures", "opened", "probe_until", "prober",
+        "requests", "seen_at", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.tokens = self.requests = self.failures = 0
         self.opened = False
         self.failed_at = self.due = self.probe_until = self.aside_until = self.backoff = 0.0
+        self.prober: Admit | None = None  # chosen to try an open circuit, and not gone yet
         self.depth: Depth | None = None
         self.seen_at = 0.0
 
@@ -93,6 +94,7 @@ class Stay:
         self._routing, self._target, self._tokens = routing, target, max(tokens, LEAST_TOKENS)
         self._place = place = routing.place(target.endpoint)
         self._probe = place.opened
+        place.prober = None
         self._judged = False
         place.tokens += self._tokens
         place.requests += 1
@@ -167,20 +169,31 @@ class Routing:
         if picked is None:
             raise Unavailable(self.soonest(choices) - now)
         target, why, aside = picked
-        if why == "probe":
-            self._places[target.endpoint].probe_until = now + PROBE_S
         self.chosen[why] = self.chosen.get(why, 0) + 1
         if chain:
             self._remember(chain, target.endpoint)
-        return admitted.on(target, f"{why};aside={aside}" if aside else why)
+        admitted = admitted.on(target, f"{why};aside={aside}" if aside else why)
+        if why == "probe":
+            self._probes(self._places[target.endpoint], admitted, now)
+        return admitted
 
     def _alone(self, admitted: Admit, target: Target, now: float) -> Admit:
         place = self._places.get(target.endpoint)
         if place is not None and place.opened:
             if now < place.next_at():
                 raise Unavailable(place.next_at() - now)
-            place.probe_until = now + PROBE_S
+            self._probes(place, admitted, now)
         return admitted
+
+    @staticmethod
+    def _probes(place: Place, admitted: Admit, now: float) -> None:
+        place.probe_until, place.prober = now + PROBE_S, admitted
+
+    def unasked(self, admitted: Admit) -> None:
+        """It ended, or went elsewhere, before the endpoint was asked: if it was to try an open circuit, another may."""
+        place = self._places.get(admitted.target.endpoint)
+        if place is not None and place.prober is admitted:
+            place.probe_until, place.prober = 0.0, None
 
     def answering(self, admitted: Admit) -> list[Target]:
         """The other choices whose circuit is not open."""

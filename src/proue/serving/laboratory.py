@@ -75,8 +75,12 @@ def _routes(
     routes = parts.get(ROUTES)
     assert isinstance(routes, RoutesPart)
     models, sealed = [], set()
+    wanted = {model.name for model in routes.models if any(may_use(grant, model.name) for grant in grants)}
+    for alias in routes.aliases:  # opens its models, also for a use that names only it
+        if any(may_use(grant, alias.name) for grant in grants):
+            wanted |= {alias.model, alias.then}
     for model in routes.models:
-        if not any(may_use(grant, model.name) for grant in grants):
+        if model.name not in wanted:
             continue
         targets = [
             one

@@ -137,6 +137,11 @@ def aliases() -> list[Alias]:
     return list(Alias.objects.order_by("name"))
 
 
+def aliased(at: datetime) -> dict[str, str]:
+    """Alias → the model that it names at that instant."""
+    return {one.name: one.then if one.then_from is not None and one.then_from <= at else one.model for one in aliases()}
+
+
 def alias_named(name: str) -> Alias | None:
     return Alias.objects.filter(name=name).first()
 

@@ -259,7 +259,7 @@ class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
     __slots__ = (
-        "aliases", "demo", "grants", "models", "parts", "persons", "published_at", "routes", "students", "uses",
+        "aliases", "demo", "grants", "models", "parts", "published_at", "routes", "students", "uses",
     )  # fmt: skip
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
@@ -278,11 +278,6 @@ class Snapshot:
             homes = {digest: name for name, part in parts.items() for digest in digests_of(part)}
         self.grants: Mapping[bytes, Grant] = _Layers(self.parts, homes)
         self.uses: Mapping[str, Grant] = {code: grant for part in grants for code, grant in part.uses.items()}
-        persons = tuple(part for part in parts.values() if isinstance(part, PersonsPart))
-        self.persons: Mapping[str, tuple[Budget, ...]] = {
-            who: own for one in persons for who, own in one.persons.items()
-        }
-
         self.students: Mapping[str, tuple[str, ...]] = {
             part.institution: part.student_numbers for part in grants if part.student_numbers
         }
@@ -293,6 +288,7 @@ class Snapshot:
 
     def budgets(self, grant: Grant) -> tuple[Budget, ...]:
         """All that bind a request of this grant: its own, and its person's."""
-        if grant.person is None or not self.persons:
+        if not grant.person:
             return grant.budgets
-        return grant.budgets + self.persons.get(grant.person, ())
+        part = self.parts.get(PERSONS + grant.person[0])
+        return grant.budgets + part.persons.get(grant.person, ()) if isinstance(part, PersonsPart) else grant.budgets
