@@ -99,7 +99,7 @@ def request_id(batch: UUID, line: UUID) -> str:
 
 
 def answered(status: int, headers: Message, body: bytes) -> Answered:
-    """What may be asked again has a delay, however long: x-should-retry is « false » for whoever cannot wait so long."""
+    """What may be asked again has a delay, however long; x-should-retry is « false » for clients that wait less."""
     wait = _seconds(headers.get("retry-after-ms"), 1000) or _seconds(headers.get("retry-after"), 1)
     return Answered(
         status=status,
