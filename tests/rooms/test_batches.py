@@ -1,13 +1,15 @@
 """Rows and bytes of files and batches: whose they are, how they go, what stays of a line."""
 
 import json
+import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from proue.batches import access, actions, queries, rules, tasks
 from proue.batches.models import Batch, Line, UploadedFile
@@ -196,6 +198,62 @@ def test_a_line_that_must_wait_is_not_due_before(holders, now):
         assert Line.objects.get().state == LineState.WAITING
         batch.refresh_from_db()
         assert (batch.completed, batch.failed) == (0, 0)
+
+
+def test_a_line_may_name_an_alias(holders, now):
+    one = holders[0]
+    with system("demo"):
+        supply.declare_alias(actor=Job(), name="recent", model="m", at=now)
+    with scopes([one.scope_id]):
+        file = bring(one, now, text(1).replace(b'"model": "m"', b'"model": "recent"'))
+        read = actions.read_input(batch=actions.batch_by_id(submit(one, file, now).pk), at=now)
+        assert (read.state, read.total) == (State.IN_PROGRESS, 1), read.errors
+
+
+class Spent(BaseHTTPRequestHandler):
+    """A gateway whose answer is that a day's budget is used up."""
+
+    asked = 0
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        type(self).asked += 1
+        self.rfile.read(int(self.headers["content-length"]))
+        body = b'{"error":{"code":"budget.exhausted","message":"x"}}'
+        self.send_response(429)
+        for name, value in (("retry-after-ms", "7200000"), ("x-should-retry", "false"), ("content-length", len(body))):
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None: ...
+
+
+def test_a_batch_whose_budget_is_used_up_waits_for_it_and_loses_no_line(holders, now, settings):
+    from proue.batches import running as runs
+
+    settings.BATCH_HOURS, settings.BATCH_CONCURRENCY = "always", 2
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Spent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings.GATEWAY_URL = f"http://127.0.0.1:{server.server_port}"
+    one, Spent.asked = holders[0], 0
+    begun = datetime.now(UTC)
+    with scopes([one.scope_id]):
+        batch = running(one, begun, 40)
+    try:
+        runs.run(batch_id=batch.pk, scope_id=one.scope_id)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert 1 <= Spent.asked <= 3, "once said for one, it is said for all"
+    with scopes([one.scope_id]):
+        batch.refresh_from_db()
+        assert (batch.state, batch.failed) == (State.IN_PROGRESS, 0)
+        assert set(Line.objects.values_list("state", "attempts")) == {(LineState.WAITING, 0)}
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT max(scheduled_at) FROM procrastinate_jobs WHERE task_name = 'batches.run'")
+        ((at,),) = cursor.fetchall()
+    assert abs(at - begun - timedelta(hours=2)) < timedelta(minutes=1)
 
 
 def test_ceilings_of_a_use(holders, now, monkeypatch):

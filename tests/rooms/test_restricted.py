@@ -35,9 +35,11 @@ from proue.wire.snapshot import (
     GRANTS,
     POLICY,
     ROUTES,
+    Alias,
     GrantsPart,
     Model,
     PolicyPart,
+    Retirement,
     RoutesPart,
     decode_part,
     grants_parts,
@@ -246,6 +248,23 @@ def test_a_machine_that_is_not_the_laboratorys_is_not_in_it(far):
     assert isinstance(routes, RoutesPart)
     assert [(one.name, [way.endpoint for way in one.targets]) for one in routes.models] == [("m", ["near"])]
     assert routes.models[0].targets[0].shares == ()
+
+
+def test_a_use_that_names_an_alias_finds_its_models_and_what_turns_away_ends():
+    near = target("http://127.0.0.1:1/v1", endpoint="near", clearance=4)
+    aliases = (
+        Alias("recent", "m", then="n", then_from=50.0), Alias("partant", "m", then="ailleurs", then_from=70.0),
+        Alias("autre", "o"),
+    )  # fmt: skip
+    models = tuple(Model(name, (near,)) for name in ("m", "n", "o"))
+    parts = {
+        POLICY: PolicyPart(1.0), ROUTES: RoutesPart((*models, Model("ailleurs", ())), aliases),
+        **grants_parts("0999901A", {b"k" * 32: restricted_grant(models=("recent", "partant"))}, {}),
+    }  # fmt: skip
+    routes = laboratory.parts_for(parts, "0999901A", 2.0, endpoints=(), uses=())[0][ROUTES]
+    assert isinstance(routes, RoutesPart)
+    assert [one.name for one in routes.models] == ["m", "n"], "what it opens under another name, and nothing else"
+    assert routes.aliases == (aliases[0], Alias("partant", "m", retirement=Retirement(70.0, 70.0)))
 
 
 def test_what_no_laboratory_could_serve_is_refused(world):

@@ -1,13 +1,16 @@
 """What a file may hold, when a batch runs, what becomes of a line: the pure part."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from email.message import Message
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proue.batches import rules
+from proue.batches.calling import answered
 from proue.batches.rules import NOW, Answered, BadHours, LineState, Pace, Quiet, Reading, fate, quiet_from, runs_from
 from proue.kernel.paris import PARIS
 
@@ -150,8 +153,46 @@ def test_what_becomes_of_a_line():
     assert fate(Answered(429, definitive=True), attempts=0, at=at).state is LineState.FAILED
     assert fate(Answered(429, retry_after=90), attempts=0, at=at).not_before == at + timedelta(seconds=90)
     assert fate(Answered(429, retry_after=1e9), attempts=0, at=at).not_before == at + rules.WAIT_MOST
+    spent = Answered(429, retry_after=20_000, code=rules.EXHAUSTED)
+    for attempts in (0, rules.MAX_ATTEMPTS):
+        early = fate(spent, attempts=attempts, at=at)
+        assert (early.state, early.attempts) == (LineState.WAITING, attempts), "nothing was tried"
+        assert early.not_before == at + timedelta(seconds=20_000)
+    assert fate(replace(spent, retry_after=None, definitive=True), attempts=0, at=at).state is LineState.FAILED
     waits = [fate(Answered(503), attempts=n, at=at).not_before - at for n in range(rules.MAX_ATTEMPTS - 1)]
     assert waits == sorted(waits)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "definitive", "awaits"),
+    [
+        (
+            {"x-should-retry": "false", "retry-after-ms": "9000000"},
+            {"error": {"code": "budget.exhausted"}},
+            False,
+            True,
+        ),
+        ({"x-should-retry": "false"}, {"error": {"code": "budget.exhausted"}}, True, False),
+        ({"retry-after": "3"}, {"error": {"code": "queue.full"}}, False, False),
+        ({"retry-after": "3"}, [], False, False),
+        ({"retry-after": "3"}, {"error": {"code": 7}}, False, False),
+    ],
+)
+def test_what_the_gateway_says_of_a_line(headers, body, definitive, awaits):
+    """« Not within a client's patience » is not « never »: a batch has a day."""
+    message = Message()
+    for name, value in headers.items():
+        message[name] = value
+    said = answered(429, message, json.dumps(body).encode())
+    assert (said.definitive, said.awaits_budget) == (definitive, awaits)
+
+
+def test_a_use_opens_an_alias_by_its_own_name_or_by_its_models():
+    aliases = {"recent": "m", "vieux": "n", "nul": "absent"}
+    for models, found in (
+        (["*"], {"m", "n", "recent", "vieux"}), (["m"], {"m", "recent"}), (["recent"], {"recent"}), (["nul"], set()),
+    ):  # fmt: skip
+        assert rules.names_open(models, ["m", "n"], aliases) == found, models
 
 
 def test_full_machines_slow_a_batch_down_and_never_stop_it():

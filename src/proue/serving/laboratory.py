@@ -11,10 +11,12 @@ from proue.serving.rules import NoMachine, NoRestrictedKey, UnknownName
 from proue.wire.snapshot import (
     POLICY,
     ROUTES,
+    Alias,
     Grant,
     GrantsPart,
     Part,
     PolicyPart,
+    Retirement,
     RoutesPart,
     Target,
     grants_parts,
@@ -91,8 +93,18 @@ def _routes(
             sealed |= {one.endpoint for one in targets if one.secret is not None}
             models.append(msgspec.structs.replace(model, targets=tuple(map(_bare, targets))))
     names = {one.name for one in models}
-    aliases = tuple(one for one in routes.aliases if one.model in names and (not one.then or one.then in names))
+    aliases = tuple(_within(one, names) for one in routes.aliases if one.model in names)
     return RoutesPart(models=tuple(models), aliases=aliases), sealed
+
+
+def _within(alias: Alias, names: Collection[str]) -> Alias:
+    """One that will turn to a model that is not here ends at that instant."""
+    if alias.then_from is None or alias.then in names:
+        return alias
+    end = Retirement(alias.then_from, alias.then_from)
+    if alias.retirement is not None and alias.retirement.at < end.at:
+        end = alias.retirement
+    return msgspec.structs.replace(alias, then="", then_from=None, retirement=end)
 
 
 def _may_serve(target: Target, institution: str) -> bool:
