@@ -303,6 +303,22 @@ def test_aliases_and_ends_reach_the_gateway_with_their_instants(world, now):
     assert {one.endpoint: one.weight for one in seen.routes["petit"]} == {"rives-petit": 1.0, "second": 4.0}
 
 
+def test_what_may_be_asked_for_is_neither_retired_nor_an_alias_that_nobody_named(world, now):
+    """The assistant offers what the gateway will serve."""
+    with system("demo"):
+        world.declare_model("petit")
+        world.declare_model("grand", retirement=supply.Retirement(now + timedelta(days=30), ""))
+        supply.declare_alias(actor=Job(), name="recent", model="petit", at=now)
+        supply.declare_alias(actor=Job(), name="tourne", model="petit", at=now)
+        supply.declare_alias(actor=Job(), name="tourne", model="grand", start=now + timedelta(days=1), at=now)
+    publish(now)
+    assert list(queries.askable(["*"], now)) == ["grand", "petit"]
+    assert list(queries.askable(["recent", "tourne", "absent"], now)) == ["grand", "petit", "recent", "tourne"]
+    later = queries.askable(["recent", "tourne"], now + timedelta(days=30))
+    assert list(later) == ["petit", "recent"]
+    assert later["recent"] == later["petit"]
+
+
 def test_an_inactive_endpoint_has_no_route(world, now):
     with system("demo"):
         world.declare_endpoint(active=False)

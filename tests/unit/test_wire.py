@@ -125,6 +125,19 @@ def test_a_usage_comes_back_as_it_left():
     assert usage.decode(usage.encode(one)) == one
 
 
+@pytest.mark.parametrize("most", [1, 4000])
+def test_a_person_s_budgets_are_found_however_many_parts_hold_them(monkeypatch, most):
+    monkeypatch.setattr(snapshot, "PERSONS_PER_PART", most)
+    bounds = {f"{n:03x}": (snapshot.Budget(uuid7(), "person", "day", (n, None, None, None, None)),) for n in range(600)}
+    parts = snapshot.persons_parts(bounds)
+    assert len(parts) == (3 if most == 4000 else 38)
+    read = {name: snapshot.decode_part(name, snapshot.encode_part(name, part)) for name, part in parts.items()}
+    known = snapshot.Snapshot(read)
+    for person, own in bounds.items():
+        assert known.budgets(grant(person=person)) == own
+    assert known.budgets(grant(person="fff")) == known.budgets(grant(person=None)) == ()
+
+
 def test_a_token_says_what_was_signed_until_it_expires():
     signed = token.sign(KEY, SESSION)
     assert token.verify(KEY, signed, token.Session, now=99.9) == SESSION

@@ -41,6 +41,7 @@ from proue.wire.snapshot import (
     RoutesPart,
     decode_part,
     encode_part,
+    persons_parts,
 )
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def _publish(at: datetime, *, routes: bool, uais: Mapping[UUID, str] | None, per
     persons = persons or uais is None
     if persons:
         bounds = {pseudonym(settings.SECRET_KEY, id): own for id, own in metering.bounds_of_people().items()}
-        for name, people in rules.persons(bounds).items():
+        for name, people in persons_parts(bounds).items():
             put(name, people)
     ours = {name for name in versions if persons and name.startswith(PERSONS)}
     if uais is None:

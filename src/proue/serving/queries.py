@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from proue.assurance import foresight
 from proue.assurance.foresight import Foreseen, Way
 from proue.assurance.gates import UseLike, only_for, use_of
 from proue.serving.models import Closing, Gateway, SnapshotPart
-from proue.wire.snapshot import ROUTES, RoutesPart, Snapshot, Target, decode_part
+from proue.wire.snapshot import ROUTES, Alias, Model, RoutesPart, Snapshot, Target, decode_part
 
 LIVE = timedelta(seconds=20)  # a gateway says that it lives every 5 s
 
@@ -45,6 +45,23 @@ def routes() -> dict[str, tuple[Target, ...]]:
     row = SnapshotPart.objects.filter(name=ROUTES).first()
     part = decode_part(ROUTES, bytes(row.body)) if row is not None else None
     return {model.name: model.targets for model in part.models} if isinstance(part, RoutesPart) else {}
+
+
+def askable(models: Collection[str], at: datetime) -> dict[str, tuple[Target, ...]]:
+    """As `routes`, of what may be asked for at that instant: names that are not retired, and those of a use's `models`
+    that are aliases, under which alone it may open theirs."""
+    row = SnapshotPart.objects.filter(name=ROUTES).first()
+    known = Snapshot({ROUTES: decode_part(ROUTES, bytes(row.body))} if row is not None else {})
+    now = at.timestamp()
+
+    def ends(one: Model | Alias | None) -> bool:
+        return one is not None and one.retirement is not None and now >= one.retirement.at
+
+    found = {name: targets for name, targets in known.routes.items() if not ends(known.models[name])}
+    aliases = (known.aliases[name] for name in models if name in known.aliases)
+    return found | {
+        one.name: found[one.model_at(now)] for one in aliases if one.model_at(now) in found and not ends(one)
+    }
 
 
 def foreseen(uses: Iterable[UseLike], at: datetime, days: int) -> tuple[list[Foreseen], dict[str, str]]:

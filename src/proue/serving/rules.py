@@ -16,13 +16,11 @@ from proue.kernel.policy import Gate, Operation
 from proue.kernel.refusal import Refusal
 from proue.wire.snapshot import (
     GRANTS,
-    PERSONS,
     Alias,
     Budget,
     Grant,
     GrantsPart,
     Model,
-    PersonsPart,
     Price,
     Retirement,
     RoutesPart,
@@ -303,14 +301,6 @@ def _grant(
         priority=use.priority,
         budgets=budgets,
     )
-
-
-def persons(bounds: Mapping[str, tuple[Budget, ...]]) -> dict[str, PersonsPart]:
-    """By name: spread over at most sixteen parts, so that one person's budget moves one of them."""
-    found: dict[str, dict[str, tuple[Budget, ...]]] = {}
-    for pseudonym, own in sorted(bounds.items()):
-        found.setdefault(f"{PERSONS}{pseudonym[0]}", {})[pseudonym] = own
-    return {name: PersonsPart(some) for name, some in found.items()}
 
 
 def of_institution(name: str, uai: str) -> bool:

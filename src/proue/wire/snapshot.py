@@ -1,7 +1,7 @@
 """What the control plane compiles for the gateway: frozen, in parts, each with its own version.
 
 Parts: `policy` (one), `routes` (one), `grants:<UAI>` (one per institution; of a large one several, `grants:<UAI>:<n>`),
-`persons:<c>` (budgets of people, by the first character of their pseudonym).
+`persons:<c>` (budgets of people, by the first character of their pseudonym; of many people, by the first two).
 A part that did not change is not sent.
 """
 
@@ -18,11 +18,12 @@ from proue.wire import codec
 POLICY = "policy"
 ROUTES = "routes"
 GRANTS = "grants:"  # followed by the institution's code
-PERSONS = "persons:"  # followed by the first character of their pseudonyms
+PERSONS = "persons:"  # followed by how their pseudonyms begin
 NO_KEYS: KeysView[bytes] = dict[bytes, None]().keys()
 MOST_PARTS = 256  # of one institution
 KEY = "key"  # the subject of a budget that a key has of its own
 KEYS_PER_PART = 2000  # of one part, about: it is decoded between two chunks of a stream
+PERSONS_PER_PART = 4000  # likewise
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -204,6 +205,15 @@ def grants_parts(
     }
 
 
+def persons_parts(bounds: Mapping[str, tuple[Budget, ...]]) -> dict[str, PersonsPart]:
+    """By name: one person's budget moves one of sixteen parts, or of two hundred and fifty-six."""
+    width = 1 if len(bounds) <= 16 * PERSONS_PER_PART else 2
+    found: dict[str, dict[str, tuple[Budget, ...]]] = {}
+    for pseudonym, own in sorted(bounds.items()):
+        found.setdefault(PERSONS + pseudonym[:width], {})[pseudonym] = own
+    return {name: PersonsPart(some) for name, some in found.items()}
+
+
 Part = PolicyPart | RoutesPart | GrantsPart | PersonsPart
 
 
@@ -290,5 +300,8 @@ class Snapshot:
         """All that bind a request of this grant: its own, and its person's."""
         if not grant.person:
             return grant.budgets
-        part = self.parts.get(PERSONS + grant.person[0])
-        return grant.budgets + part.persons.get(grant.person, ()) if isinstance(part, PersonsPart) else grant.budgets
+        for width in (1, 2):
+            part = self.parts.get(PERSONS + grant.person[:width])
+            if isinstance(part, PersonsPart):
+                return grant.budgets + part.persons.get(grant.person, ())
+        return grant.budgets

@@ -38,7 +38,7 @@ def index(request: ActorRequest) -> HttpResponse:
     beside = public_use_beside(use)
     grants = routes.Grants(routes.grant_of(use), routes.grant_of(beside) if beside else None)
     grant = grants.own
-    known = routes.open_first(routes.routes_of(serving.routes(), grant), grant, at=request.at)
+    known = routes.open_first(routes.routes_of(serving.askable(grant.models, request.at), grant), grant, at=request.at)
     classes = grants.classes()
     asked = request.POST if request.method == "POST" else None
     first = next(iter(known), "")
