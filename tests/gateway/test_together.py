@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -387,6 +388,15 @@ def test_after_a_storm_nothing_is_held(gateways, engine, clients, seed):
     assert remaining(gateway, "requests") == 150 - drawn, "what is left is what the journal says"
 
 
+def test_every_metric_is_on_its_page(gateways, engine):
+    gateway = gateways(model(engine, capacity=1))
+    assert ask(gateway).status == 200
+    said = re.findall(r"^# TYPE (proue_gateway_\w+) ", get(gateway.port, "/metrics").body.decode(), re.MULTILINE)
+    page = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
+    documented = set(re.findall(r"`(proue_gateway_\w+)`", page))
+    assert documented - {"proue_gateway_snapshot_seconds_left"} == set(said), "but for a laboratory's own"
+
+
 # --- faults of ours, in this process
 
 
@@ -402,8 +412,10 @@ class Faulty(Exchange):
             raise RuntimeError("ours")
 
 
-@pytest.mark.parametrize(("fault", "raised"), [("disk", GatewayError), ("ours", RuntimeError)])
-def test_a_fault_of_ours_settles_and_leaves(tmp_path, fault, raised):
+@pytest.mark.parametrize(
+    ("fault", "raised", "spent"), [("disk", GatewayError, 1), ("ours", RuntimeError, 1), ("full", GatewayError, 0)]
+)
+def test_a_fault_of_ours_settles_and_leaves(tmp_path, fault, raised, spent):
     async def scenario() -> None:
         limits, quota = Limits(), Local(uuid7())
         line = Line(limits)
@@ -428,11 +440,13 @@ def test_a_fault_of_ours_settles_and_leaves(tmp_path, fault, raised):
         exchange = Faulty(means, asking, known, one, asked, Operation.CHAT,
                           admit(known, one, asked, Operation.CHAT, None, frozenset()), uuid7())  # fmt: skip
         exchange.fault = fault
+        if fault == "full":
+            os.close(means.journal.segments[0].handle)
         with pytest.raises(raised):
             await exchange.run()
         assert quota.held == 0
         (lease,) = await quota.look(one.budgets, time.time())
-        assert (lease.lines[0].reserved, lease.lines[0].spent) == (0, 1)
+        assert (lease.lines[0].reserved, lease.lines[0].spent) == (0, spent)
         assert line.free(held)
         means.journal._ended.set()
 

@@ -249,6 +249,7 @@ def test_a_batch_whose_budget_is_used_up_waits_for_it_and_loses_no_line(holders,
     with scopes([one.scope_id]):
         batch.refresh_from_db()
         assert (batch.state, batch.failed) == (State.IN_PROGRESS, 0)
+        assert batch.next_run_at is not None, "and it is said when"
         assert set(Line.objects.values_list("state", "attempts")) == {(LineState.WAITING, 0)}
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT max(scheduled_at) FROM procrastinate_jobs WHERE task_name = 'batches.run'")

@@ -52,7 +52,10 @@ def run(*, batch_id: UUID, scope_id: UUID, stopping: Callable[[], bool] = lambda
     with scopes([scope_id]):
         batch.refresh_from_db()
         if not _ends(batch):
-            actions.run_later(batch, again)
+            if again is None:
+                actions.run_later(batch)
+            else:
+                actions.note_wait(batch=batch, until=again)
 
 
 def _ends(batch: Batch) -> bool:

@@ -1,7 +1,7 @@
 """One envelope for everything that crosses the planes: msgpack [version, kind, body].
 
-Rule of change: from one version to the next, fields are only added, with a default. The gateway reads n and n−1,
-so a portal and its gateways may be upgraded in any order, one version apart.
+Rule of change: from one version to the next, fields are only added, with a default. A reader of n reads n−1 too, and
+nothing newer: gateways are upgraded before the portal, one version apart.
 """
 
 from typing import Any, TypeVar
