@@ -1,7 +1,10 @@
 """The arithmetic of reservations: what is promised is never more than what is there, whatever the order."""
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from proue.gateway import quota
 from proue.gateway.errors import GatewayError, payload
+from proue.gateway.leases import Leased
 from proue.gateway.meter import Counts
 from proue.gateway.quota import Lease, Local, Recent
 from proue.kernel.ids import uuid7
@@ -127,6 +131,33 @@ def test_a_cost_is_never_less_than_what_is_owed_nor_a_unit_more(fresh, cached, o
     counts = Counts(tokens_in=fresh + cached, tokens_in_cached=cached, tokens_out=out)
     owed = 2.0 * fresh + 0.5 * cached + 6.0 * out
     assert owed <= quota.cost(counts, PRICE) < owed + 1
+
+
+class Held:
+    """What a request holds: its snapshot, a hundred thousand keys."""
+
+
+async def test_a_refusal_by_a_budget_holds_nothing_of_its_request():
+    """In a frame of its own traceback it would be a cycle, which a gateway's collector leaves for hours."""
+    leased, one = Leased(uuid7(), "", take_s=1.0), budget(requests=1)
+    found: list[Any] = []
+
+    async def ask() -> None:
+        held = Held()
+        found.append(weakref.ref(held))
+        asyncio.get_running_loop().call_soon(lambda: leased._answer(list(leased._waiting)))
+        await leased.take([one], (2, 0, 0, 0, 0), NOW)
+
+    gc.disable()
+    try:
+        try:
+            await ask()
+        except GatewayError as error:
+            found.append(error.code)
+        assert found[1] == "budget.exhausted"
+        assert found[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_without_a_price_or_coefficients_nothing_is_drawn_of_them():

@@ -36,6 +36,9 @@ UNBOUND = 2**62
 PLACES = {name: place for place, name in enumerate(UNITS)}
 
 
+Answer = Hold | GatewayError | None
+
+
 class Waiter:
     __slots__ = ("amounts", "future", "leases", "now", "reserves")
 
@@ -44,7 +47,7 @@ class Waiter:
         self.amounts = amounts
         self.now = now
         self.reserves = reserves
-        self.future: asyncio.Future[Hold | None] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
 
 class Leased(Local):
@@ -74,11 +77,13 @@ class Leased(Local):
             self._active[lease.budget.id] = account
 
     async def _ask(self, leases: tuple[Lease, ...], amounts: Amounts, now: float) -> Hold:
-        waiter = Waiter(leases, amounts, now)
-        hold = await self._answered(waiter)
-        if hold is None:
-            raise short(leases, amounts, now) or GatewayError("budget.unavailable")
-        return hold
+        answer = await self._answered(Waiter(leases, amounts, now))
+        if isinstance(answer, Hold):
+            return answer
+        try:
+            raise answer or short(leases, amounts, now) or GatewayError("budget.unavailable")
+        finally:
+            del answer  # it would hold this frame, and the request
 
     async def look(self, budgets: Sequence[Budget], now: float) -> list[Lease]:
         leases = tuple(self._lease(budget, now) for budget in budgets)
@@ -86,23 +91,24 @@ class Leased(Local):
             await self._answered(Waiter(leases, (0, 0, 0, 0, 0), now, reserves=False))
         return list(leases)
 
-    async def _answered(self, waiter: Waiter) -> Hold | None:
-        """Raises GatewayError budget.exhausted. None: no answer in time."""
+    async def _answered(self, waiter: Waiter) -> Answer:
+        """None: no answer in time."""
         self._waiting.append(waiter)
         self._wake.set()
-        hold, taken = None, False
+        answer: Answer = None
+        taken = False
         try:
             await asyncio.wait((waiter.future,), timeout=self._take_s)
-            hold = waiter.future.result() if waiter.future.done() else None
+            answer = waiter.future.result() if waiter.future.done() else None
             taken = True
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            if not taken and waiter.future.done() and waiter.future.exception() is None:
+            if not taken and waiter.future.done():
                 late = waiter.future.result()
-                if late is not None:  # the client left while the answer came
+                if isinstance(late, Hold):  # the client left while the answer came
                     self.undo(late, time.time())
-        return hold
+        return answer
 
     # --- beside them
 
@@ -230,7 +236,7 @@ class Leased(Local):
             elif all(lease.fits(waiter.amounts) for lease in waiter.leases):
                 waiter.future.set_result(self._reserve(waiter.leases, waiter.amounts, waiter.now))
             elif (refused := short(waiter.leases, waiter.amounts, waiter.now)) is not None:
-                waiter.future.set_exception(refused)
+                waiter.future.set_result(refused)
 
 
 def _reason(error: BaseException) -> str:

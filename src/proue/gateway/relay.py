@@ -297,7 +297,10 @@ class Exchange:
         if budgets:
             refused = await self._means.quota.refusal(budgets, self._wanted_of(budgets), time.time())
             if refused is not None:
-                raise refused
+                try:
+                    raise refused
+                finally:
+                    del refused  # it would hold this frame, and us
 
     @property
     def _price(self) -> Price | None:
