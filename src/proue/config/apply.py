@@ -280,6 +280,7 @@ class _Work:
             data_class=given["data_class"],
             ai_act=given.get("ai_act", rules.AiAct.MINIMAL.value),
             shield=given.get("shield", Shield.ALLOW.value),
+            names=given.get("names", False),
             models=given.get("models", ["*"]),
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),

@@ -60,6 +60,7 @@ PERSONAL: Mapping[str, Promise | str] = {
     "PHONE": gettext_lazy("téléphone"),
     "PLATE": gettext_lazy("plaque d’immatriculation"),
     "STUDENT": gettext_lazy("numéro d’étudiant"),
+    "NAME": gettext_lazy("nom de personne"),
 }
 TIERS: Mapping[str, Promise] = {
     "measured": gettext_lazy("mesuré"),

@@ -404,6 +404,7 @@ def declare_use(
     ceiling: DataClass | None = None,
     persons: Sequence["Person"] = (),
     priority: str = Priority.INTERACTIVE.value,
+    names: bool = False,
 ) -> tuple[Use, bool]:
     """`persons`: of a restricted use, all who may hold a key. Raises UseMovesInstitution when the code is another
     institution's."""
@@ -422,6 +423,7 @@ def declare_use(
         "models": list(dict.fromkeys(models)),
         "assistant": assistant,
         "priority": _word(Priority, priority),
+        "names": names,
     }
     key = {"code": code, "institution": institution, "scope_id": institution.scope_id}
     with transaction.atomic(using=database()):
@@ -439,6 +441,7 @@ def declare_use(
                 ai_act=row.ai_act,
                 shield=row.shield,
                 priority=row.priority,
+                names=row.names,
             )
             record(fact, actor=actor, at=at, scope_id=institution.scope_id)
         named = _name_persons(row, persons, at)

@@ -245,6 +245,7 @@ class Use(ScopedRow):
     shield = models.CharField(max_length=16, choices=_words(Shield))
     assistant = models.BooleanField(default=False)
     priority = models.CharField(max_length=16, choices=_words(Priority), default=Priority.INTERACTIVE.value)
+    names = models.BooleanField(default=False, db_default=False)  # whether the shield looks for people's names
     created_at = models.DateTimeField()
     models = ArrayField(models.CharField(max_length=128))  # last: from here on the name hides Django's module
 
