@@ -526,6 +526,10 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "retirement.in_the_past": ("retires_on", "Ce jour est passé : un retrait s’annonce."),
     "retirement.sooner": ("retires_on", "Un retrait annoncé se reporte ou s’annule, et ne s’avance pas."),
     "use.ceiling_below_class": ("ceiling", "Le plafond « {ceiling} » est sous la classe « {data_class} »."),
+    "use.names_for_nothing": (
+        "names",
+        "Un usage dont « shield » vaut « allow » ne cherche aucun nom : donnez-lui « mask », « block » ou « cleared-only ».",
+    ),
     "use.persons_missing": (
         "data_class",
         "Un usage à régime restrictif nomme ses personnes : ajoutez « persons », avec l’adresse de leur compte.",

@@ -414,6 +414,7 @@ def declare_use(
     limit = rules.default_ceiling(data_class, assistant=assistant) if ceiling is None else DataClass(ceiling)
     rules.check_ceiling(data_class, limit)
     rules.check_persons(code, data_class, persons, assistant=assistant)
+    rules.check_names(code, shield, names=names)
     wanted = {
         "purpose": purpose,
         "data_class": data_class.value,

@@ -260,6 +260,9 @@ class Use(ScopedRow):
             ),
             models.CheckConstraint(condition=Q(shield__in=[one.value for one in Shield]), name="use_shield_is_known"),
             models.CheckConstraint(
+                condition=Q(names=False) | ~Q(shield=Shield.ALLOW.value), name="use_names_have_a_shield"
+            ),
+            models.CheckConstraint(
                 condition=Q(assistant=False) | Q(data_class__lt=DataClass.RESTRICTED.value),
                 name="restricted_use_is_no_assistants",
             ),

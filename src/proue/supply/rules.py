@@ -117,6 +117,12 @@ class CeilingBelowClass(Refusal):
     code = "use.ceiling_below_class"
 
 
+class NamesForNothing(Refusal):
+    """A use that lets everything pass looks for nothing."""
+
+    code = "use.names_for_nothing"
+
+
 class PersonsMissing(Refusal):
     """A restricted use says who may use it."""
 
@@ -267,6 +273,11 @@ def check_persons(use: str, data_class: DataClass, persons: Sequence[object], *,
             raise PersonsMissing(use=use)
     elif persons:
         raise PersonsForNothing(use=use)
+
+
+def check_names(use: str, shield: str, *, names: bool) -> None:
+    if names and shield == Shield.ALLOW.value:
+        raise NamesForNothing(use=use)
 
 
 def check_ceiling(data_class: DataClass, ceiling: DataClass) -> None:

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 WORDS_MAX, LENGTH_MAX = 6, 40
-LIST_MAX = 32  # names after « MM. »
+NAME_MAX, LIST_MAX = 128, 256  # characters of one name, and of those after « MM. »: far less than a reader's OVERLAP
 BEFORE_MAX = 48  # characters in which a word may say what it announces
 LAST_MAX = 16  # letters of the longest word that announces
 LEARNT_MIN = 3  # letters of one word of a name that is known again alone
@@ -22,14 +22,14 @@ LETTER = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0300-\u036f"  # accents
 QUOTE, HYPHEN, SPACE = "['’]", "[-\u2010\u2011]", "[ \u00a0\u202f]"
 REST = f"[{LETTER}]{{0,{LENGTH_MAX}}}+"
 _HEAD = f"(?:[{UP}]{QUOTE})?[{UP}]"
-WORD = re.compile(f"{_HEAD}{REST}(?:{HYPHEN}(?:{_HEAD}|[{LETTER}]){REST}){{0,3}}+(?![0-9{LETTER}_@])(?!{QUOTE}[{LETTER}])")
+WORD = re.compile(f"{_HEAD}{REST}(?:{HYPHEN}(?:{_HEAD}|[{LETTER}]){REST}){{0,3}}+(?![0-9{LETTER}_@])(?!{QUOTE}(?!s\b)[{LETTER}])")
 INITIALS = re.compile(rf"(?:[{UP}]h?\.(?:{HYPHEN}|{SPACE})?){{1,3}}+(?=[{UP}dvel])")
 LINKS = "de la|de l['’]|de|du|des|d['’]|van den|van der|van de|van|von der|von|zu|ter|ben|bin|bint|ibn|el|al|aït|ait|ould|da|dos|das|di|del|della|le|la"
 PARTICLE = re.compile(rf"(?:{LINKS})(?:(?<=['’])|{SPACE}|{HYPHEN})(?=[{UP}])", re.IGNORECASE)
 LOWER = re.compile(rf"[{LETTER}]{{2,{LENGTH_MAX}}}+(?:{HYPHEN}{REST})?+(?=\s*(?:[,;|\n\"”]|\Z))")
 GAP = re.compile(f"{SPACE}(?={SPACE}?[^ ])")
 AND = re.compile(rf"{SPACE}?,{SPACE}?(?:et{SPACE})?|{SPACE}(?:et|and|&){SPACE}")
-LINE_END = re.compile(rf"{SPACE}*(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}*(?:\Z|[\r\n]))")
+LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}{{0,4}}(?:\Z|[\r\n]))")
 GREETED = re.compile(rf"{SPACE}?(?:[,!\r\n]|\Z)")
 
 # What stands where a name would, and is none.
@@ -86,7 +86,7 @@ BREAK = re.compile(rf"\.?(?:{SPACE}{{1,2}}|{SPACE}?\r?\n{SPACE}?)|\.")
 COMMA = re.compile(rf"(?:\))?,?{SPACE}?(?:\r?\n)?{SPACE}?")
 COLON = re.compile(rf"\)?[\"”*_]{{0,3}}{SPACE}?[:=]{SPACE}?[\"“*_]{{0,3}}{SPACE}{{0,2}}")
 CLOSED = re.compile(rf"{SPACE}?(?:[,.!]{SPACE}|[,.!]?{SPACE}?\r?\n[ \u00a0\r\n\-–—]*)")  # fmt: skip
-LINE_END = re.compile(rf"{SPACE}*(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}*(?:\Z|[\r\n]))")
+LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}{{0,4}}(?:\Z|[\r\n]))")
 GREETED = re.compile(rf"{SPACE}?(?:[,!\r\n]|\Z)")
 THE = _ends("(?:le|la|cet|cette|ce) |l['’]")
 MINE = _ends("(?:mon|ma|ton|ta|son|sa|notre|votre|leur) ")
@@ -203,6 +203,8 @@ def announced(text: str) -> list[Span]:
 def _before(text: str, place: int) -> list[Span]:
     """The names that begin with this capital, or with the particles before it, if a word announces them."""
     for _ in range(1 + LINKED_MAX):
+        if place <= 0:
+            return []
         if text[place - 1] in "'’":
             if text[place - 2 : place - 1] not in {"d", "l"}:
                 return []
@@ -245,9 +247,10 @@ def _announces(rule: Rule, text: str, start: int, between: str) -> bool:
 
 def _names(text: str, place: int, rule: Rule) -> list[Span]:
     found: list[Span] = []
-    while len(found) < LIST_MAX:
+    last = place + LIST_MAX
+    while place < last:
         end = _name(text, place, rule)
-        if end is None:
+        if end is None or end - place > NAME_MAX:
             break
         found.append((place, end))
         further = AND.match(text, end) if rule.many else None
@@ -265,6 +268,8 @@ def _name(text: str, place: int, rule: Rule) -> int | None:
         linked = PARTICLE.match(text, here) if words or rule.particle else None
         if linked is None and not words:
             linked = PARTICLE.match(text, here) if text[here : here + 1].isupper() else None
+        if linked and not words and linked[0][:-1] in {"le", "la"}:
+            break  # « M. le Conservateur » is a function far oftener than « M. le Goff » is a name
         begun = linked.end() if linked else here
         initials = INITIALS.match(text, begun)
         if initials and not words and initials[0].startswith("M."):
@@ -291,8 +296,10 @@ def _name(text: str, place: int, rule: Rule) -> int | None:
 
 
 def _stops(word: str) -> bool:
-    plain = word.lower()
-    return len(word) < 2 or plain in STOP or re.split("['’‐‑-]", plain)[0 if "-" in plain else -1] in STOP
+    return len(word) < 2 or not STOP.isdisjoint((word.lower(), *JOINED.split(word.lower())))
+
+
+JOINED = re.compile(f"{QUOTE}|{HYPHEN}")
 
 
 def _acronym(word: str, link: str) -> bool:
@@ -319,7 +326,7 @@ class Names:
             name = text[start:end]
             self._known.add(_plain(name))
             for word in WORD.finditer(name):
-                if len(word[0]) >= LEARNT_MIN and not _stops(word[0]):
+                if len(word[0]) >= LEARNT_MIN and not _stops(word[0]) and word[0].lower() not in LINK_WORDS:
                     self._known.add(_plain(word[0]))
                     self._first.add(_plain(word[0]))
 

@@ -78,8 +78,12 @@ def class_words(value: int | DataClass) -> str:
 
 
 @register.filter
-def shield_words(value: str) -> str:
-    return str(words.SHIELDS[value])
+def shield_words(use: "Use") -> str:
+    """What becomes of what is found, and whether names are looked for."""
+    said = str(words.SHIELDS[use.shield])
+    if use.shield == Shield.ALLOW.value:
+        return said
+    return f"{said} ({words.NAMES_LOOKED_FOR if use.names else words.NAMES_LEFT})"
 
 
 @register.filter
