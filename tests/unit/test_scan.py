@@ -15,7 +15,19 @@ from proue.kernel.personal.names import Names
 
 MAIL, PHONE, NIR = "camille@exemple.fr", "06 39 98 12 34", "1 85 05 78 006 084 91"
 WORDS = st.sampled_from(
-    [MAIL, PHONE, NIR, "un mot ", "MM. Dupont, Jean de La Tour", "Cordialement,\nLéa Bernard\n", "nom : dupont", "IBAN FR76 9999 9000 0112 3456 7890 152 ", "\n", "é" * 300, " le "]
+    [
+        MAIL,
+        PHONE,
+        NIR,
+        "un mot ",
+        "MM. Dupont, Jean de La Tour",
+        "Cordialement,\nLéa Bernard\n",
+        "nom : dupont",
+        "IBAN FR76 9999 9000 0112 3456 7890 152 ",
+        "\n",
+        "é" * 300,
+        " le ",
+    ]
 )
 
 

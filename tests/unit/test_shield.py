@@ -41,11 +41,17 @@ def test_the_same_value_has_the_same_pseudonym():
     assert one.restore(text.encode()).decode() == SAID
 
 
-SIGNED = "Corrige : « L’étudiante Léa Bernard\n » de Mme Dupont.\nBernard, puis DUPONT, Léa Bernard et dupont@exemple.fr"
+SIGNED = (
+    "Corrige : « L’étudiante Léa Bernard\n » de Mme Dupont.\nBernard, puis DUPONT, Léa Bernard et dupont@exemple.fr"
+)
 
 
 def test_a_name_announced_once_is_masked_everywhere_in_the_request():
-    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"qui": "Léa Bernard"})}}
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": json.dumps({"qui": "Léa Bernard"}, ensure_ascii=False)},
+    }
     body = {
         "messages": [
             {"role": "system", "content": "Réponds à Léa Bernard."},

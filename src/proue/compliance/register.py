@@ -171,7 +171,9 @@ def _treatment(
         Recipient(one.operator, one.endpoint, one.country, one.hq_country, retention.get(one.endpoint))
         for _, one in sorted(ways.items())
     ]
-    return Treatment(use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients, persons, use.names)
+    return Treatment(
+        use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients, persons, use.names
+    )
 
 
 def _retention(endpoints: Iterable[str], at: datetime) -> dict[str, float]:

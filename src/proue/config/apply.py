@@ -528,7 +528,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "use.ceiling_below_class": ("ceiling", "Le plafond « {ceiling} » est sous la classe « {data_class} »."),
     "use.names_for_nothing": (
         "names",
-        "Un usage dont « shield » vaut « allow » ne cherche aucun nom : donnez-lui « mask », « block » ou « cleared-only ».",
+        "Un usage dont « shield » vaut « allow » ne cherche aucun nom : donnez-lui une autre valeur.",
     ),
     "use.persons_missing": (
         "data_class",

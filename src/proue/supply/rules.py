@@ -12,7 +12,7 @@ from uuid import UUID
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import day_of
-from proue.kernel.policy import Operation, Sharing
+from proue.kernel.policy import Operation, Sharing, Shield
 from proue.kernel.refusal import Refusal
 from proue.wire.identity import BadIdentity, check_public
 from proue.wire.seal import derive

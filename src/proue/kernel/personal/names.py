@@ -1,8 +1,8 @@
 """Names of people, where words around them say so: a title, « je m’appelle », a role, a form's field, a signature.
 
 No list of first names or surnames: one that nothing announces is not found, unless the same request announced it
-elsewhere (`Names`). Pure and linear: an anchor is looked for in one pass, and of what follows it at most WORDS_MAX words
-of LENGTH_MAX letters are read.
+elsewhere (`Names`). Pure and linear: one pass looks for a capital, then at the word before it (BEFORE_MAX characters at
+most) and, if that announces somebody, at WORDS_MAX words after it.
 """
 
 import re
@@ -22,9 +22,14 @@ LETTER = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0300-\u036f"  # accents
 QUOTE, HYPHEN, SPACE = "['’]", "[-\u2010\u2011]", "[ \u00a0\u202f]"
 REST = f"[{LETTER}]{{0,{LENGTH_MAX}}}+"
 _HEAD = f"(?:[{UP}]{QUOTE})?[{UP}]"
-WORD = re.compile(f"{_HEAD}{REST}(?:{HYPHEN}(?:{_HEAD}|[{LETTER}]){REST}){{0,3}}+(?![0-9{LETTER}_@])(?!{QUOTE}(?!s\b)[{LETTER}])")
+WORD = re.compile(
+    f"{_HEAD}{REST}(?:{HYPHEN}(?:{_HEAD}|[{LETTER}]){REST}){{0,3}}+(?![0-9{LETTER}_@])(?!{QUOTE}(?!s\b)[{LETTER}])"
+)
 INITIALS = re.compile(rf"(?:[{UP}]h?\.(?:{HYPHEN}|{SPACE})?){{1,3}}+(?=[{UP}dvel])")
-LINKS = "de la|de l['’]|de|du|des|d['’]|van den|van der|van de|van|von der|von|zu|ter|ben|bin|bint|ibn|el|al|aït|ait|ould|da|dos|das|di|del|della|le|la"
+LINKS = (
+    "de la|de l['’]|de|du|des|d['’]|van den|van der|van de|van|von der|von|zu|ter|ben|bin|bint|ibn|el|al|aït|ait|ould|"
+    "da|dos|das|di|del|della|le|la"
+)
 PARTICLE = re.compile(rf"(?:{LINKS})(?:(?<=['’])|{SPACE}|{HYPHEN})(?=[{UP}])", re.IGNORECASE)
 LOWER = re.compile(rf"[{LETTER}]{{2,{LENGTH_MAX}}}+(?:{HYPHEN}{REST})?+(?=\s*(?:[,;|\n\"”]|\Z))")
 GAP = re.compile(f"{SPACE}(?={SPACE}?[^ ])")
@@ -33,35 +38,42 @@ LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.
 GREETED = re.compile(rf"{SPACE}?(?:[,!\r\n]|\Z)")
 
 # What stands where a name would, and is none.
-STOP = frozenset(
-    # people's functions and forms of address
-    "m mm mr mme mmes mlle mlles mrs ms dr pr me monsieur madame mademoiselle messieurs mesdames maître docteur docteure "
-    "professeur professeure président présidente directeur directrice recteur rectrice ministre maire préfet préfète doyen "
-    "doyenne chef cheffe responsable secrétaire étudiant étudiante étudiants étudiantes élève élèves candidat candidate "
-    "enseignant enseignante chercheur chercheuse doctorant doctorante agent agente collègue collègues ami amis amie amies "
-    "client cliente clients tous toutes tout chers membre membres équipe vice ingénieur ingénieure technicien assistant "
-    "assistante commissaire inspecteur inspectrice procureur juge avocat avocate général colonel proviseur principal délégué "
-    "déléguée conseiller conseillère gestionnaire premier première sir madam team all everyone there professor "
-    # institutions and places
-    "université universités institut instituts école écoles faculté facultés laboratoire département service services "
-    "direction bureau scolarité rectorat académie lycée collège hôpital centre clinique fondation association société mairie "
-    "préfecture ministère conseil comité commission cour tribunal agence caisse pôle france français française européen "
-    "européenne europe campus bibliothèque bâtiment salle amphi rue avenue boulevard place cnrs inserm inrae urssaf crous "
-    "cnous caf cpam ufr iut insa ens drh dsi sciences lettres droit médecine master licence doctorat but bts dut paris lyon "
-    # matters and objects
-    "affaires systèmes ressources relations formation formations recherche enseignement pédagogie communication finances "
-    "qualité projet projets produit programme catégorie grade erasmus parcoursup moodle internet word excel note notes "
-    "objet date lieu adresse téléphone email mail nom noms prénom prénoms âge sexe numéro ville pays signature ine fonction "
-    "rôle titre statut type ouvrage œuvre honoris propre rh ia si it pc td tp cm chatgpt copilot gpt mistral proue "
-    # words that begin a sentence, a line or a closing
-    "je tu il elle on nous vous ils elles le la les l un une des du de ce cette ces mon ma mes ton votre vos notre nos sa son "
-    "ses leur leurs et ou mais donc or ni car si que qui quoi où quand comment pourquoi bonjour bonsoir bonne bon bien merci "
-    "cordialement cdlt cdt salutations sincèrement respectueusement pour par sur dans en avec sans selon depuis après avant "
-    "voici voilà oui non pas ne est sont inconnu inconnue obligatoire facultatif champ compléter remplir néant aucun aucune "
-    "string null none true false text value public publique sociale santé best kind regards yours the to from and my your "
-    "lundi mardi mercredi jeudi vendredi samedi dimanche janvier février mars avril mai juin juillet août septembre octobre "
-    "novembre décembre dieu noël".split()
-)  # fmt: skip
+_PEOPLE = """
+    m mm mr mme mmes mlle mlles mrs ms dr pr me monsieur madame mademoiselle messieurs mesdames maître docteur
+    docteure professeur professeure président présidente directeur directrice recteur rectrice ministre maire
+    préfet préfète doyen doyenne chef cheffe responsable secrétaire étudiant étudiante étudiants étudiantes
+    élève élèves candidat candidate enseignant enseignante chercheur chercheuse doctorant doctorante agent
+    agente collègue collègues ami amis amie amies client cliente clients tous toutes tout chers membre membres
+    équipe vice ingénieur ingénieure technicien assistant assistante commissaire inspecteur inspectrice
+    procureur juge avocat avocate général colonel proviseur principal délégué déléguée conseiller conseillère
+    gestionnaire premier première sir madam team all everyone there professor
+"""  # people's functions and forms of address
+_PLACES = """
+    université universités institut instituts école écoles faculté facultés laboratoire département service
+    services direction bureau scolarité rectorat académie lycée collège hôpital centre clinique fondation
+    association société mairie préfecture ministère conseil comité commission cour tribunal agence caisse pôle
+    france français française européen européenne europe campus bibliothèque bâtiment salle amphi rue avenue
+    boulevard place cnrs inserm inrae urssaf crous cnous caf cpam ufr iut insa ens drh dsi sciences lettres
+    droit médecine master licence doctorat but bts dut paris lyon
+"""  # institutions and places
+_MATTERS = """
+    affaires systèmes ressources relations formation formations recherche enseignement pédagogie communication
+    finances qualité projet projets produit programme catégorie grade erasmus parcoursup moodle internet word
+    excel note notes objet date lieu adresse téléphone email mail nom noms prénom prénoms âge sexe numéro
+    ville pays signature ine fonction rôle titre statut type ouvrage œuvre honoris propre rh ia si it pc td tp
+    cm chatgpt copilot gpt mistral proue
+"""  # matters and objects
+_OPENINGS = """
+    je tu il elle on nous vous ils elles le la les l un une des du de ce cette ces mon ma mes ton votre vos
+    notre nos sa son ses leur leurs et ou mais donc or ni car si que qui quoi où quand comment pourquoi
+    bonjour bonsoir bonne bon bien merci cordialement cdlt cdt salutations sincèrement respectueusement pour
+    par sur dans en avec sans selon depuis après avant voici voilà oui non pas ne est sont inconnu inconnue
+    obligatoire facultatif champ compléter remplir néant aucun aucune string null none true false text value
+    public publique sociale santé best kind regards yours the to from and my your lundi mardi mercredi jeudi
+    vendredi samedi dimanche janvier février mars avril mai juin juillet août septembre octobre novembre
+    décembre dieu noël
+"""  # words that begin a sentence, a line or a closing
+STOP = frozenset(f"{_PEOPLE} {_PLACES} {_MATTERS} {_OPENINGS}".split())
 
 
 class Rule(NamedTuple):
@@ -90,24 +102,29 @@ LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.
 GREETED = re.compile(rf"{SPACE}?(?:[,!\r\n]|\Z)")
 THE = _ends("(?:le|la|cet|cette|ce) |l['’]")
 MINE = _ends("(?:mon|ma|ton|ta|son|sa|notre|votre|leur) ")
-WRITE = "(?:écri[a-z]{1,4}|répond[a-z]{1,3}|téléphoner|transmett?[a-z]{1,3}|adresser)(?: un (?:courriel|mail|message|mot|SMS))? "
+WRITE = (
+    "(?:écri[a-z]{1,4}|répond[a-z]{1,3}|téléphoner|transmett?[a-z]{1,3}|adresser)"
+    "(?: un (?:courriel|mail|message|mot|SMS))? "
+)
 BY = (
-    "(?:encadr|dirig|supervis|représent|sign|rédig|envoy|remplac|évalu|tutor|accompagn|présent|dépos|établ|transm|soutenu|suivi)"
+    "(?:encadr|dirig|supervis|représent|sign|rédig|envoy|remplac|évalu|tutor|accompagn|présent|dépos|établ|transm|"
+    "soutenu|suivi)"
     "(?:ée?s?|ie?s?|ise?s?|es?)? "
 )
 
-_ROLES = (
-    "étudiant étudiante élève doctorant doctorante candidat candidate patient patiente salarié salariée stagiaire apprenti "
-    "apprentie lycéen lycéenne collègue enseignant enseignante chercheur chercheuse tuteur tutrice encadrant encadrante référent "
-    "référente président présidente directeur directrice recteur rectrice doyen doyenne ministre secrétaire gestionnaire "
-    "responsable infirmier infirmière assistant assistante avocat avocate requérant requérante plaignant plaignante victime "
-    "témoin rapporteur rapporteure auteur auteure autrice signataire bénéficiaire intéressé intéressée agent agente maire "
-    "préfet préfète docteur docteure professeur professeure maître thèse cours adjoint adjointe"
-)
-_KIN = (
-    "fils fille frère sœur mari femme épouse époux conjoint conjointe compagne compagnon père mère enfant copine copain ami "
-    "amie collègue binôme voisin voisine nièce neveu cousin cousine"
-)
+_ROLES = """
+    étudiant étudiante élève doctorant doctorante candidat candidate patient patiente salarié salariée
+    stagiaire apprenti apprentie lycéen lycéenne collègue enseignant enseignante chercheur chercheuse tuteur
+    tutrice encadrant encadrante référent référente président présidente directeur directrice recteur rectrice
+    doyen doyenne ministre secrétaire gestionnaire responsable infirmier infirmière assistant assistante
+    avocat avocate requérant requérante plaignant plaignante victime témoin rapporteur rapporteure auteur
+    auteure autrice signataire bénéficiaire intéressé intéressée agent agente maire préfet préfète docteur
+    docteure professeur professeure maître thèse cours adjoint adjointe
+"""
+_KIN = """
+    fils fille frère sœur mari femme épouse époux conjoint conjointe compagne compagnon père mère enfant
+    copine copain ami amie collègue binôme voisin voisine nièce neveu cousin cousine
+"""
 _TABLE = (
     ("m mr mrs ms miss mgr mme mlle monsieur madame mademoiselle", [Rule(between=BREAK, particle=True)]),
     ("mm mmes mlles messieurs mesdames mesdemoiselles", [Rule(between=BREAK, particle=True, many=True)]),
@@ -123,13 +140,17 @@ _TABLE = (
         ],
     ),
     (
-        "étudiants étudiantes élèves doctorants doctorantes candidats candidates patients patientes stagiaires collègues "
-        "enseignants enseignantes agents agentes professeurs professeures",
+        """
+        étudiants étudiantes élèves doctorants doctorantes candidats candidates patients patientes stagiaires
+        collègues enseignants enseignantes agents agentes professeurs professeures
+        """,
         [Rule(least=2, between=COMMA, many=True)],
     ),
     (
-        "demandeur demandeuse rédacteur rédactrice interlocuteur interlocutrice contact participant participante invité invitée "
-        "expéditeur expéditrice destinataire de à cc from to signé",
+        """
+        demandeur demandeuse rédacteur rédactrice interlocuteur interlocutrice contact participant
+        participante invité invitée expéditeur expéditrice destinataire de à cc from to signé
+        """,
         [Rule(least=2, between=COLON)],
     ),
     ("appelle", [Rule(before=_ends("je m['’]"), between=BREAK, particle=True), Rule(2, _ends("s['’]"), BREAK)]),
@@ -146,8 +167,11 @@ _TABLE = (
     ("par", [Rule(2, _ends(BY), BREAK)]),
     ("née épouse veuve vve", [Rule(between=BREAK, particle=True)]),
     (
-        "cordialement cdlt cdt salutations distinguées respectueuses cordiales meilleures meilleurs distingués respectueux "
-        "respectueusement sincèrement amicalement merci avance beaucoup bientôt bises regards sincerely truly yours",
+        """
+        cordialement cdlt cdt salutations distinguées respectueuses cordiales meilleures meilleurs distingués
+        respectueux respectueusement sincèrement amicalement merci avance beaucoup bientôt bises regards
+        sincerely truly yours
+        """,
         [Rule(between=CLOSED, until=LINE_END)],
     ),
     ("vous toi", [Rule(before=_ends("bien à "), between=CLOSED, until=LINE_END)]),
@@ -165,23 +189,54 @@ def _rules() -> dict[str, list[Rule]]:
 
 
 RULES = _rules()
-BETWEEN = " \u00a0\u202f\r\n:=.,!*\"“”_)-–—"
+BETWEEN = ' \u00a0\u202f\r\n:=.,!*"“”_)-–—'
 BETWEEN_MAX = 8
 CAPITAL = re.compile(rf"[{UP}](?<=[{re.escape(BETWEEN)}'’].)")
-LINK_WORDS = frozenset("de du des la le van den der von zu ter ben bin bint ibn el al aït ait ould da dos das di del della".split())
+LINK_WORDS = frozenset(
+    (
+        "de",
+        "du",
+        "des",
+        "la",
+        "le",
+        "van",
+        "den",
+        "der",
+        "von",
+        "zu",
+        "ter",
+        "ben",
+        "bin",
+        "bint",
+        "ibn",
+        "el",
+        "al",
+        "aït",
+        "ait",
+        "ould",
+        "da",
+        "dos",
+        "das",
+        "di",
+        "del",
+        "della",
+    )
+)
 LINKED_MAX = 3  # « van der », « de la »: particles between what announces and a capital
 _OF = (
     "de famille|de naissance|d['’]usage|d['’]épouse|de jeune fille|marital|patronymique|complet|usuel|"
-    "(?:et|/|,|ou) ?pr[ée]noms?|et nom|(?:du|de la|de l['’]) ?(?:étudiante?|élève|candidate?|patiente?|signataire|stagiaire|"
-    "père|mère|tuteur|tutrice|responsable(?: légale?)?|salariée?|agente?|demandeu(?:r|se)|enseignante?)"
+    "(?:et|/|,|ou) ?pr[ée]noms?|et nom|"
+    "(?:du|de la|de l['’]) ?(?:étudiante?|élève|candidate?|patiente?|signataire|stagiaire|père|mère|tuteur|tutrice|responsable(?: légale?)?|salariée?|agente?|demandeu(?:r|se)|enseignante?)"
 )
 FIELD = re.compile(
-    rf"[nN](?:(?<![{LETTER}].)|(?<=pr[ée]n)|(?<=PR[ÉE]N)|(?<=Pr[ée]n))(?i:oms?(?: (?:{_OF})){{0,2}}){COLON.pattern}(?=[{LETTER}])"
+    rf"[nN](?:(?<![{LETTER}].)|(?<=pr[ée]n)|(?<=PR[ÉE]N)|(?<=Pr[ée]n))"
+    rf"(?i:oms?(?: (?:{_OF})){{0,2}}){COLON.pattern}(?=[{LETTER}])"
 )
 FIELD_RULE = Rule(particle=True, lower=True)
 STREET = re.compile(
-    r"(?:rue|avenue|boulevard|place|allée|impasse|quai|square|cours|chemin|route|lycée|collège|école|hôpital|bâtiment|salle|"
-    rf"amphi(?:théâtre)?|résidence|université|institut|fondation|prix|parc|pont|stade|gymnase|clinique|centre){SPACE}(?:du |de la |de l['’]|des |d['’])?\Z",
+    r"(?:rue|avenue|boulevard|place|allée|impasse|quai|square|cours|chemin|route|lycée|collège|école|hôpital|bâtiment|"
+    r"salle|amphi(?:théâtre)?|résidence|université|institut|fondation|prix|parc|pont|stade|gymnase|clinique|centre)"
+    rf"{SPACE}(?:du |de la |de l['’]|des |d['’])?\Z",
     re.IGNORECASE,
 )
 SPACES = re.compile(f"{SPACE}+")
