@@ -95,8 +95,8 @@ def test_a_name_announced_once_is_known_again():
 PIECES = st.sampled_from(
     [
         "A", "é", "É", "Mme ", "M. ", "MM. ", "Dupont", "DUPONT", "de ", "d’", "la ", "l'", "le ", "-", "'", ", ",
-        " et ",         "\n", "nom : ", "prénom:", "Cordialement,\n", "étudiante ", "(e)", " ", ".", "J.-P. ", "\\n", ":", "Bonjour ",
-        '"', "@", "3", "_", "par ", "écrit ", "à ", "soussigné", "İ", "\u0301",
+        " et ", "\n", "nom : ", "prénom:", "Cordialement,\n", "étudiante ", "(e)", " ", ".", "J.-P. ", "\\n", ":",
+        "Bonjour ", '"', "@", "3", "_", "par ", "écrit ", "à ", "soussigné", "İ", "\u0301",
     ]
 )  # fmt: skip
 

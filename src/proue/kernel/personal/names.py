@@ -192,41 +192,13 @@ RULES = _rules()
 BETWEEN = ' \u00a0\u202f\r\n:=.,!*"“”_)-–—'
 BETWEEN_MAX = 8
 CAPITAL = re.compile(rf"[{UP}](?<=[{re.escape(BETWEEN)}'’].)")
-LINK_WORDS = frozenset(
-    (
-        "de",
-        "du",
-        "des",
-        "la",
-        "le",
-        "van",
-        "den",
-        "der",
-        "von",
-        "zu",
-        "ter",
-        "ben",
-        "bin",
-        "bint",
-        "ibn",
-        "el",
-        "al",
-        "aït",
-        "ait",
-        "ould",
-        "da",
-        "dos",
-        "das",
-        "di",
-        "del",
-        "della",
-    )
-)
+LINK_WORDS = frozenset(re.findall(rf"[{LETTER}]{{2,}}", LINKS))
 LINKED_MAX = 3  # « van der », « de la »: particles between what announces and a capital
 _OF = (
     "de famille|de naissance|d['’]usage|d['’]épouse|de jeune fille|marital|patronymique|complet|usuel|"
     "(?:et|/|,|ou) ?pr[ée]noms?|et nom|"
-    "(?:du|de la|de l['’]) ?(?:étudiante?|élève|candidate?|patiente?|signataire|stagiaire|père|mère|tuteur|tutrice|responsable(?: légale?)?|salariée?|agente?|demandeu(?:r|se)|enseignante?)"
+    "(?:du|de la|de l['’]) ?(?:étudiante?|élève|candidate?|patiente?|signataire|stagiaire|père|"
+    "mère|tuteur|tutrice|responsable(?: légale?)?|salariée?|agente?|demandeu(?:r|se)|enseignante?)"
 )
 FIELD = re.compile(
     rf"[nN](?:(?<![{LETTER}].)|(?<=pr[ée]n)|(?<=PR[ÉE]N)|(?<=Pr[ée]n))"
