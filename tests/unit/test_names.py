@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proue.kernel.personal import OVERLAP, Found, Kind, find
-from proue.kernel.personal.names import BEFORE_MAX, LIST_MAX, NAME_MAX, Names, Span, announced
+from proue.kernel.personal.names import BEFORE_MAX, LAST_MAX, LIST_MAX, NAME_MAX, SPEAKING, Names, Span, announced
 
 MARK = re.compile(r"⟪([^⟫]*)⟫")
 
@@ -140,4 +140,5 @@ def _seconds(text: str) -> float:
 
 
 def test_a_reader_in_pieces_keeps_enough():
+    assert max(map(len, SPEAKING)) <= LAST_MAX
     assert OVERLAP > BEFORE_MAX + LIST_MAX + NAME_MAX

@@ -193,6 +193,7 @@ BETWEEN = ' \u00a0\u202f\r\n:=.,!*"“”_)-–—'
 BETWEEN_MAX = 8
 CAPITAL = re.compile(rf"[{UP}](?<=[{re.escape(BETWEEN)}'’].)")
 LINK_WORDS = frozenset(re.findall(rf"[{LETTER}]{{2,}}", LINKS))
+SPEAKING = RULES.keys() | LINK_WORDS | {"e"}
 LINKED_MAX = 3  # « van der », « de la »: particles between what announces and a capital
 _OF = (
     "de famille|de naissance|d['’]usage|d['’]épouse|de jeune fille|marital|patronymique|complet|usuel|"
@@ -236,11 +237,15 @@ def _before(text: str, place: int) -> list[Span]:
             if text[place - 2 : place - 1] not in {"d", "l"}:
                 return []
             place -= 2
-        stem = text[max(place - BEFORE_MAX, 0) : place].rstrip(BETWEEN)
-        last = LAST_WORD.search(stem, max(len(stem) - LAST_MAX, 0))
-        if last is None or not stem:
+        low = max(place - LAST_MAX - BETWEEN_MAX - 1, 0)
+        stem = text[low:place].rstrip(BETWEEN)
+        word = stem[stem.rfind(" ") + 1 :].lower()
+        if word.isalpha() and word not in SPEAKING:  # most
             return []
-        gap = place - max(place - BEFORE_MAX, 0) - len(stem)
+        last = LAST_WORD.search(stem, max(len(stem) - LAST_MAX, 0))
+        if last is None:
+            return []
+        gap = place - low - len(stem)
         word = last[0].lower()
         if gap <= BETWEEN_MAX and (found := _after(text, word, place - gap - len(last[0]), place)):
             return found
