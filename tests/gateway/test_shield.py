@@ -33,6 +33,7 @@ from tests.gateway.world import (
 )
 
 MAIL, PHONE = "camille@exemple.fr", "06 39 98 12 34"
+NAME = "Jean-Élie d’Arc-Kaba"
 TEXT = f"Écris à {MAIL}, sinon au {PHONE}, puis encore à {MAIL}."
 MASKED = "Écris à [EMAIL-1], sinon au [PHONE-1], puis encore à [EMAIL-1]."
 MODES = ("allow", "mask", "block", "cleared-only")
@@ -49,6 +50,7 @@ def parts(url: str) -> dict[str, tuple[int, bytes]]:
         snapshot.Model("repli", (gone, far)),
     )
     keys = {token.key_digest(f"sk-proue-{mode}"): grant(shield=mode, ceiling=INTERNAL) for mode in MODES}
+    keys[token.key_digest("sk-proue-names")] = grant(shield="mask", ceiling=INTERNAL, names=True)
     made: dict[str, snapshot.Part] = {
         snapshot.POLICY: snapshot.PolicyPart(time.time()),
         snapshot.ROUTES: snapshot.RoutesPart(models),
@@ -65,7 +67,7 @@ def shielding(shared_engine):
     assert gateway.stop() == 0, gateway.said()
     assert "trace" not in gateway.said(), gateway.said()
     kept = b"".join(path.read_bytes() for path in gateway.data_dir.rglob("*") if path.is_file())
-    for value in (MAIL, PHONE, "0639981234"):
+    for value in (MAIL, PHONE, "0639981234", NAME):
         assert value.encode() not in kept, "a value was written down"
     assert b'"shield' not in kept
     shutil.rmtree(gateway.data_dir)
@@ -119,6 +121,22 @@ def test_given_back_in_the_arguments_of_a_streamed_call(shielding, engine):
     grown = [choice["delta"] for one in said[:-1] for choice in one["choices"]]
     arguments = "".join(call["function"]["arguments"] for one in grown for call in one.get("tool_calls", []))
     assert json.loads(arguments) == {"to": MAIL, "tel": PHONE}
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_names_for_a_use_that_asks(shielding, engine, size):
+    text = f"M. {NAME} a écrit à {MAIL} : « {NAME} »."
+    assert ask(shielding, "mask", text=text).headers["x-proue-shield"] == "EMAIL=1"
+    answered = "Cher [NAME-1], oui. [NAM"
+    pieces = [delta(answered[start : start + size]) for start in range(0, len(answered), size)]
+    engine.behave = streams(ROLE, *pieces, STOP, USAGE, DONE)
+    got = ask(shielding, "names", text=text, stream=True)
+    assert engine.last.json["messages"][0]["content"] == "M. [NAME-1] a écrit à [EMAIL-1] : « [NAME-1] »."
+    said = events(got.body)
+    content = "".join(choice["delta"].get("content") or "" for one in said[:-1] for choice in one["choices"])
+    assert content == f"Cher {NAME}, oui. [NAM"
+    assert got.headers["x-proue-shield"] == "NAME=1,EMAIL=1"
+    assert shielding.usage_of(got.headers["x-request-id"]).shielded == {"NAME": 1, "EMAIL": 1}
 
 
 def test_refused_with_kinds_and_counts(shielding, engine):

@@ -71,6 +71,24 @@ def test_aliases_and_announced_ends_are_shown_with_their_days(site):
 # ---- keys
 
 
+def test_a_use_says_whether_names_are_looked_for(site, settings):
+    def said() -> str:
+        return unescape(site.client("referent").get(reverse("institution")).content.decode())
+
+    looked, left = "noms de personnes compris", "noms de personnes ne sont pas cherchés"
+    with system("demo"):
+        use = Use.objects.get(code="assistance-scolarite")
+        before = use.shield
+        Use.objects.filter(pk=use.pk).update(shield="mask")
+    assert left in said()
+    with system("demo"):
+        Use.objects.filter(pk=use.pk).update(names=True)
+    assert looked in said()
+    with system("demo"):
+        Use.objects.filter(pk=use.pk).update(shield=before, names=False)
+    assert looked not in said()
+
+
 def test_a_key_is_shown_once_and_never_again(site):
     client = site.client("teacher")
     form = {"use": "assistance-scolarite", "name": "carnet de notes", "lifetime": "90"}
@@ -85,6 +103,7 @@ def test_a_key_is_shown_once_and_never_again(site):
     secret = re.search(r'id="secret">(sk-proue-[\w-]{43})<', html)
     assert secret
     assert "transmises telles quelles" in html, "what its use's shield does"
+    assert "noms de personnes" not in html, "nothing is looked for"
     for words in ("curl", "from openai import OpenAI", 'import OpenAI from "openai"', "proue-citations"):
         assert words in html
     listed = client.get(reverse("keys")).content.decode()

@@ -290,7 +290,7 @@ def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
     again = run(
         files(
             INTERFACE.replace("\n    country: FR", f"\n    {OWN}", 1).replace(
-                "shield: mask", "shield: mask, priority: batch"
+                "shield: mask", "shield: mask, names: true, priority: batch"
             )
         ),
         now=now,
@@ -307,7 +307,7 @@ def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
             8,
             {"0999901A": 30},
         )
-        assert Use.objects.get().priority == "batch"
+        assert (Use.objects.get().priority, Use.objects.get().names) == ("batch", True)
         assert Fact.objects.filter(kind="endpoint.declared").count() == 2
 
 

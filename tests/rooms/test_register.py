@@ -18,6 +18,7 @@ from proue.serving.actions import publish_snapshot
 from proue.store.access import scope, system
 from proue.supply import actions as supply
 from proue.supply import queries
+from proue.supply.models import Use
 from tests.rooms.spine import Spine
 
 
@@ -48,6 +49,16 @@ def read(world, at=None):
 
 def treatment(world, code, at=None):
     return next(one for one in read(world, at).treatments if one.code == code)
+
+
+def test_it_says_whether_names_are_looked_for(world):
+    assert not treatment(world, "notes").names
+    measures = dict(register._section(treatment(world, "notes"), {}).blocks[1].rows)
+    assert "(les noms ne sont pas cherchés)" in measures["Mesures de sécurité"]
+    with system("demo"):
+        Use.objects.filter(code="notes").update(names=True)
+    measures = dict(register._section(treatment(world, "notes"), {}).blocks[1].rows)
+    assert "(noms de personnes compris, quand un mot les annonce)" in measures["Mesures de sécurité"]
 
 
 def test_recipients_are_those_that_may_receive_it_now(world, now):

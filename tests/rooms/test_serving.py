@@ -633,6 +633,14 @@ def test_a_grant_says_the_shield_of_its_use(world, now, shield):
         use = world.declare_use("c", assistant=True, shield=shield)
     (part,) = rules.grants("0999901A", [use], lambda _: [], lambda _: []).values()
     assert part.uses["c"].shield == shield
+    assert not part.uses["c"].names
+
+
+def test_whether_names_are_looked_for_reaches_the_gateway(world, now):
+    with system("demo"):
+        world.declare_use(shield="mask", names=True)
+    publish(now)
+    assert snapshot().grants[key_digest(world.key.secret)].names
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_order(world, now):

@@ -184,6 +184,16 @@ def test_the_database_refuses_it_too(world, changes, constraint):
         Endpoint.objects.update(**changes)
 
 
+def test_a_use_may_look_for_names(world):
+    with system("demo"):
+        assert world.declare_use()[0].names is False
+        row, changed = world.declare_use(shield="mask", names=True)
+        assert (row.names, changed) == (True, True)
+        with pytest.raises(rules.NamesForNothing):
+            world.declare_use(names=True)
+        assert world.declare_use(shield="mask")[0].names is False, "opted in each time"
+
+
 def test_a_use_may_be_batch(world):
     with system("demo"):
         assert world.declare_use(priority="batch")[0].priority == "batch"
@@ -441,6 +451,7 @@ def test_the_database_keeps_what_the_rules_keep(world):
         ("supply_use", "data_class = 5"),
         ("supply_use", "ceiling = 0"),
         ("supply_use", "shield = 'none'"),
+        ("supply_use", "shield = 'allow', names = true"),
         ("supply_use", "ai_act = 'none'"),
         ("supply_endpoint", "clearance = 5"),
         ("supply_endpoint", "country = 'fr'"),

@@ -57,9 +57,9 @@ def test_precision_and_recall_on_the_labelled_set(capsys):
         wanted.update(one.kind for one in marks)
     with capsys.disabled():
         print(f"\n{'kind':8} marked  precision  recall  ({len(LINES)} sentences)")
-        for kind in Kind:
+        for kind in wanted:
             print(f"{kind:8} {wanted[kind]:6}  {right[kind] / said[kind]:9.3f}  {right[kind] / wanted[kind]:6.3f}")
-    assert set(wanted) == set(Kind)
+    assert set(wanted) == set(Kind) - {Kind.NAME}  # test_names.py
     assert right == said == wanted
 
 

@@ -11,10 +11,23 @@ from hypothesis import strategies as st
 from proue.config.cli import cli
 from proue.config.shield import scan
 from proue.kernel.personal import OVERLAP, Found, Kind, find
+from proue.kernel.personal.names import Names
 
 MAIL, PHONE, NIR = "camille@exemple.fr", "06 39 98 12 34", "1 85 05 78 006 084 91"
 WORDS = st.sampled_from(
-    [MAIL, PHONE, NIR, "un mot ", "IBAN FR76 9999 9000 0112 3456 7890 152 ", "\n", "é" * 300, " le "]
+    [
+        MAIL,
+        PHONE,
+        NIR,
+        "un mot ",
+        "MM. Dupont, Jean de La Tour",
+        "Cordialement,\nLéa Bernard\n",
+        "nom : dupont",
+        "IBAN FR76 9999 9000 0112 3456 7890 152 ",
+        "\n",
+        "é" * 300,
+        " le ",
+    ]
 )
 
 
@@ -23,6 +36,7 @@ WORDS = st.sampled_from(
 def test_pieces_change_nothing(words, piece):
     text = " ; ".join(words)
     assert list(scan(io.StringIO(text), piece=piece)) == find(text)
+    assert list(scan(io.StringIO(text), piece=piece, names=True)) == find(text, names=Names())
 
 
 def test_a_file_of_any_size_takes_a_piece_of_memory():
@@ -70,6 +84,17 @@ def test_the_command_says_kinds_and_places_and_never_a_value(tmp_path):
     for one in (told, plain):
         assert MAIL not in one.output
         assert PHONE not in one.output
+
+
+def test_names_for_those_who_ask(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"t": f"Cordialement,\nLéa Bernard\n{MAIL}"}), encoding="utf-8")
+    assert [line.split("\t")[0] for line in run(str(path)).output.splitlines()] == ["EMAIL"]
+    told = run(str(path), "--names", "--json")
+    first = json.loads(told.output)[0]
+    assert json.loads(f'"{path.read_text()[first["start"] : first["end"]]}"') == "Léa Bernard"
+    assert first["kind"] == "NAME"
+    assert "Bernard" not in told.output
 
 
 def test_exit_codes(tmp_path):

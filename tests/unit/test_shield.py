@@ -20,9 +20,9 @@ SAID = f"Écris à {MAIL} ou au {PHONE} ; son NIR est {NIR}. Oui, {MAIL}."
 OPEN, CLEARED = target("http://x/v1", clearance=INTERNAL), target("http://x/v1", clearance=PERSONAL)
 
 
-def veil(body, mode=Shield.MASK, limit=1 << 20, operation=Operation.CHAT) -> Veil:
+def veil(body, mode=Shield.MASK, limit=1 << 20, operation=Operation.CHAT, *, names=False) -> Veil:
     data = body if isinstance(body, bytes) else json.dumps({"model": "m", **body}).encode()
-    return Veil(mode, bodies.read(data, operation), limit=limit)
+    return Veil(mode, bodies.read(data, operation), limit=limit, names=names)
 
 
 def chat(text: object) -> dict:
@@ -39,6 +39,35 @@ def test_the_same_value_has_the_same_pseudonym():
     assert text == "Écris à [EMAIL-1] ou au [PHONE-1] ; son NIR est [NIR-1]. Oui, [EMAIL-1]."
     assert one.counts == {"EMAIL": 1, "PHONE": 1, "NIR": 1}
     assert one.restore(text.encode()).decode() == SAID
+
+
+SIGNED = (
+    "Corrige : « L’étudiante Léa Bernard\n » de Mme Dupont.\nBernard, puis DUPONT, Léa Bernard et dupont@exemple.fr"
+)
+
+
+def test_a_name_announced_once_is_masked_everywhere_in_the_request():
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": json.dumps({"qui": "Léa Bernard"}, ensure_ascii=False)},
+    }
+    body = {
+        "messages": [
+            {"role": "system", "content": "Réponds à Léa Bernard."},
+            {"role": "user", "content": SIGNED},
+            {"role": "assistant", "tool_calls": [call]},
+        ]
+    }
+    one = veil(body, names=True)
+    said = json.loads(sent(one))["messages"]
+    assert said[0]["content"] == "Réponds à [NAME-1]."
+    assert said[1]["content"] == (
+        "Corrige : « L’étudiante [NAME-1]\n » de Mme [NAME-2].\n[NAME-3], puis [NAME-4], [NAME-1] et [EMAIL-1]"
+    )
+    assert json.loads(said[2]["tool_calls"][0]["function"]["arguments"]) == {"qui": "[NAME-1]"}
+    assert one.restore(said[1]["content"].encode()).decode() == SIGNED
+    assert sent(veil(body)).count("Bernard") == 5, "off by default"
 
 
 LINES = f"{MAIL}\n{PHONE}\n{NIR}"

@@ -114,6 +114,7 @@ class DeclaredUse(msgspec.Struct, frozen=True):
     shield: str
     models: list[str]
     assistant: bool
+    names: bool
 
     @classmethod
     def of(cls, use: "Use") -> "DeclaredUse":
@@ -127,6 +128,7 @@ class DeclaredUse(msgspec.Struct, frozen=True):
             shield=use.shield,
             models=list(use.models),
             assistant=use.assistant,
+            names=use.names,
         )
 
 

@@ -41,6 +41,7 @@ SHIELDS = {
     Shield.BLOCK: "demande refusée quand un identifiant personnel partirait vers une machine non habilitée",
     Shield.CLEARED_ONLY: "demande qui porte un identifiant personnel gardée sur des machines habilitées",
 }
+NAMES, NO_NAMES = "noms de personnes compris, quand un mot les annonce", "les noms ne sont pas cherchés"
 MEASURES = (
     "Chaque demande porte une classe de données et ne part que vers une machine habilitée dont les contrôles "
     "tiennent ; documents et usages des établissements sont cloisonnés par la base de données ; les clés ne sont "
@@ -99,6 +100,7 @@ class Treatment:
     shield: Shield
     recipients: Sequence[Recipient]
     persons: int = 0  # whom a restricted use names
+    names: bool = False  # whether its shield looks for names
 
     @property
     def transfers(self) -> list[str]:
@@ -169,7 +171,9 @@ def _treatment(
         Recipient(one.operator, one.endpoint, one.country, one.hq_country, retention.get(one.endpoint))
         for _, one in sorted(ways.items())
     ]
-    return Treatment(use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients, persons)
+    return Treatment(
+        use.code, use.purpose, DataClass(use.data_class), Shield(use.shield), recipients, persons, use.names
+    )
 
 
 def _retention(endpoints: Iterable[str], at: datetime) -> dict[str, float]:
@@ -217,7 +221,7 @@ def _section(one: Treatment, countries: Mapping[str, str]) -> Section:
         ("Personnes concernées", f"{TO_COMPLETE} ; les personnes qui posent les questions en font partie"),
         ("Données", f"{DATA[one.data_class]} ; {COUNTED}"),
         ("Durées de conservation", KEPT_HERE),
-        ("Mesures de sécurité", f"{MEASURES} Pour cet usage : {SHIELDS[one.shield]}.{_restricted(one)}"),
+        ("Mesures de sécurité", f"{MEASURES} Pour cet usage : {SHIELDS[one.shield]}{_named(one)}.{_restricted(one)}"),
         ("Transferts hors de l’EEE", transfers_words(one, countries)),
     ]
     blocks: list[Paragraph | Table] = [Table("Ce que dit l’article 30", ("Rubrique", "Contenu"), rows, (28, 72))]
@@ -236,6 +240,10 @@ def _section(one: Treatment, countries: Mapping[str, str]) -> Section:
     else:
         blocks.append(Paragraph("Aucun destinataire : aucune machine ne peut recevoir ces données à cette date."))
     return Section(one.purpose, blocks=(Paragraph(f"Usage {one.code}."), *blocks))
+
+
+def _named(one: Treatment) -> str:
+    return "" if one.shield is Shield.ALLOW else f" ({NAMES if one.names else NO_NAMES})"
 
 
 def _restricted(one: Treatment) -> str:

@@ -280,6 +280,7 @@ class _Work:
             data_class=given["data_class"],
             ai_act=given.get("ai_act", rules.AiAct.MINIMAL.value),
             shield=given.get("shield", Shield.ALLOW.value),
+            names=given.get("names", False),
             models=given.get("models", ["*"]),
             ceiling=given.get("ceiling"),
             assistant=given.get("assistant", False),
@@ -525,6 +526,10 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "retirement.in_the_past": ("retires_on", "Ce jour est passé : un retrait s’annonce."),
     "retirement.sooner": ("retires_on", "Un retrait annoncé se reporte ou s’annule, et ne s’avance pas."),
     "use.ceiling_below_class": ("ceiling", "Le plafond « {ceiling} » est sous la classe « {data_class} »."),
+    "use.names_for_nothing": (
+        "names",
+        "Un usage dont « shield » vaut « allow » ne cherche aucun nom : donnez-lui une autre valeur.",
+    ),
     "use.persons_missing": (
         "data_class",
         "Un usage à régime restrictif nomme ses personnes : ajoutez « persons », avec l’adresse de leur compte.",

@@ -328,7 +328,8 @@ def shield() -> None:
 @click.option(
     "--institution", "uai", default=None, help="UAI code whose student numbers count too (needs the database)."
 )
-def shield_scan(file: str, as_json: bool, check: bool, uai: str | None) -> None:
+@click.option("--names", is_flag=True, help="Names of people too, where a word announces them.")
+def shield_scan(file: str, as_json: bool, check: bool, uai: str | None, names: bool) -> None:
     """Where FILE (UTF-8 text or JSON lines, - for standard input) holds personal data: kind, start, end.
 
     Exits with 0 once the file was read, whatever was found (with --check: 1 when something was), and with 2 when it
@@ -346,7 +347,7 @@ def shield_scan(file: str, as_json: bool, check: bool, uai: str | None) -> None:
     try:
         with opened(file) as data:
             source = io.TextIOWrapper(data, encoding="utf-8", newline="")
-            for count, one in enumerate(scan(source, name=file, students=students), 1):
+            for count, one in enumerate(scan(source, name=file, students=students, names=names), 1):
                 if as_json:
                     line = json.dumps({"kind": one.kind, "start": one.start, "end": one.end})
                     click.echo(f"{'[' if count == 1 else ','}{line}")

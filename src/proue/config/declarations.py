@@ -405,6 +405,7 @@ SHAPES: Mapping[str, Shape] = {
         {
             "ai_act": _one_of(AiAct),
             "shield": _one_of(Shield),
+            "names": _boolean,
             "models": _texts,
             "ceiling": _data_class,
             "assistant": _boolean,

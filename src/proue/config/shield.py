@@ -11,6 +11,7 @@ from typing import BinaryIO, TextIO
 import click
 
 from proue.kernel.personal import OVERLAP, Found, Shape, find, student_shape
+from proue.kernel.personal.names import Names
 
 PIECE = 1024 * 1024  # characters read at once
 JSON_NAMES = (".json", ".jsonl", ".ndjson")
@@ -40,7 +41,9 @@ def shapes_of(uai: str) -> list[Shape]:
             raise Unread(f"Aucun établissement ne porte le code {uai}.") from None
 
 
-def scan(source: TextIO, *, name: str = "", piece: int = PIECE, students: Sequence[Shape] = ()) -> Iterator[Found]:
+def scan(
+    source: TextIO, *, name: str = "", piece: int = PIECE, students: Sequence[Shape] = (), names: bool = False
+) -> Iterator[Found]:
     """Places count characters from the start of the file. Memory is bounded whatever its size: a piece and its overlap.
 
     Raises UnicodeDecodeError, after what was found before it.
@@ -53,7 +56,7 @@ def scan(source: TextIO, *, name: str = "", piece: int = PIECE, students: Sequen
         if not origin and text.lstrip()[:1] in {"{", "["}:
             escaped = True
         cut = max(len(text) - OVERLAP, 0) if read else len(text)
-        for one in _json(text, students) if escaped else find(text, students=students):
+        for one in _json(text, students, names) if escaped else _find(text, students, names):
             if one.start >= cut:
                 break  # its end may be in the next piece
             if origin + one.start >= settled:
@@ -66,10 +69,14 @@ def scan(source: TextIO, *, name: str = "", piece: int = PIECE, students: Sequen
         kept, origin = text[low:], origin + low
 
 
-def _json(text: str, students: Sequence[Shape]) -> Iterator[Found]:
+def _find(text: str, students: Sequence[Shape], names: bool) -> list[Found]:
+    return find(text, students=students, names=Names() if names else None)
+
+
+def _json(text: str, students: Sequence[Shape], names: bool) -> Iterator[Found]:
     """`\\n06…` and `\\u00a0` read as what they mean, places as they are in the file."""
     if "\\" not in text:
-        yield from find(text, students=students)
+        yield from _find(text, students, names)
         return
     parts: list[str] = []
     plain, raw = [0], [0]  # from this place of the plain text on, the file's is so much further
@@ -83,7 +90,7 @@ def _json(text: str, students: Sequence[Shape]) -> Iterator[Found]:
         plain.append(size)
         raw.append(end)
     parts.append(text[end:])
-    for one in find("".join(parts), students=students):
+    for one in _find("".join(parts), students, names):
         yield Found(one.kind, _place(plain, raw, one.start), _place(plain, raw, one.end))
 
 

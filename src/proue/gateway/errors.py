@@ -441,6 +441,7 @@ KINDS = {
     "PHONE": ("téléphone", "telephone"),
     "PLATE": ("plaque d’immatriculation", "number plate"),
     "STUDENT": ("numéro d’étudiant", "student number"),
+    "NAME": ("nom de personne", "person's name"),
 }
 
 

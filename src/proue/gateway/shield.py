@@ -23,6 +23,7 @@ from proue.gateway.errors import GatewayError
 from proue.gateway.sse import DATA, EVENT_END, LINE_END, UNREADABLE
 from proue.kernel.dataclass import DataClass
 from proue.kernel.personal import BadShape, Found, Kind, Shape, find, student_shape
+from proue.kernel.personal.names import Names
 from proue.kernel.policy import Admit, Shield, TargetView, may_receive
 from proue.wire.snapshot import Grant
 
@@ -61,6 +62,7 @@ class Veil:
         "_limit",
         "_looked",
         "_masked",
+        "_names",
         "_numbers",
         "_students",
         "_taken",
@@ -70,13 +72,21 @@ class Veil:
     )
 
     def __init__(
-        self, mode: Shield, asked: Asked, *, limit: int, readable: bool = True, students: tuple[Shape, ...] = ()
+        self,
+        mode: Shield,
+        asked: Asked,
+        *,
+        limit: int,
+        readable: bool = True,
+        students: tuple[Shape, ...] = (),
+        names: bool = False,
     ) -> None:
         self.mode = mode
         self._asked = asked
         self._limit = limit
         self._looked = self._blind = not readable
         self._students = students
+        self._names = Names() if names else None
         self._masked: Asked | None = None
         self._values: dict[str, bytes] = {}  # value → pseudonym
         self._written: dict[bytes, bytes] = {}  # pseudonym → value
@@ -146,9 +156,14 @@ class Veil:
         plain = {name: bytes(raw) for name, raw in fields.items() if name not in OURS}
         for raw in plain.values():
             self._taken.update(PSEUDONYM.findall(raw))
+        if self._names is not None:
+            for raw in plain.values():
+                for match in TOKEN.finditer(raw):
+                    if match[1] is not None:
+                        self._names.learn(_text(match))
         made = dict(fields)
         for name, raw in plain.items():
-            if HINT.search(raw) and (masked := TOKEN.sub(self._token, raw)) != raw:
+            if self._hinted(raw) and (masked := TOKEN.sub(self._token, raw)) != raw:
                 made[name] = msgspec.Raw(masked)
         if len(self._written) > FOUND_MAX:
             self._blind = True
@@ -158,12 +173,15 @@ class Veil:
         raw = match[1]
         if raw is None:  # a number: NIR, SIRET
             text = match[0].decode()
-        elif HINT.search(raw) is None:
+        elif not self._hinted(raw):
             return match[0]
         else:
-            text = _any.decode(match[0]) if b"\\" in raw else raw.decode()
-        found = find(text, students=self._students)
+            text = _text(match)
+        found = find(text, students=self._students, names=self._names)
         return msgspec.json.encode(self._replaced(text, found)) if found else match[0]
+
+    def _hinted(self, raw: bytes) -> bool:
+        return self._names is not None or HINT.search(raw) is not None
 
     def _replaced(self, text: str, found: list[Found]) -> str:
         parts, start = [], 0
@@ -192,6 +210,11 @@ class Veil:
         return Restorer({name.decode(): value.decode() for name, value in self._written.items()})
 
 
+def _text(match: re.Match[bytes]) -> str:
+    text: str = _any.decode(match[0]) if b"\\" in match[1] else match[1].decode()
+    return text
+
+
 def raised(
     grant: Grant, asked: Asked, *, limit: int, readable: bool = True, students: tuple[str, ...] = ()
 ) -> Veil | None:
@@ -200,7 +223,7 @@ def raised(
     if grant.shield == Shield.ALLOW:
         return None
     mode = Shield(grant.shield) if grant.shield in set(Shield) else Shield.BLOCK
-    return Veil(mode, asked, limit=limit, readable=readable, students=shapes(students))
+    return Veil(mode, asked, limit=limit, readable=readable, students=shapes(students), names=grant.names)
 
 
 @lru_cache(maxsize=1024)

@@ -71,6 +71,9 @@ SENTENCES: Mapping[str, Promise] = {
     "use.ceiling_below_class": _(
         "Le plafond de cet usage est sous sa propre classe de données. Relevez le plafond ou abaissez la classe."
     ),
+    "use.names_for_nothing": _(
+        "Cet usage laisse tout passer : il ne cherche aucun nom. Choisissez d’abord ce qu’il fait de ce qu’il trouve."
+    ),
     "use.persons_missing": _(
         "Un usage à régime restrictif dit qui s’en sert. Nommez au moins une personne, par l’adresse de son compte."
     ),

@@ -42,6 +42,8 @@ SHIELDS: Mapping[str, Promise] = {
     "block": gettext_lazy("jamais transmises à une machine qui n’est pas habilitée : la demande est refusée"),
     "cleared-only": gettext_lazy("transmises aux seules machines habilitées, sinon la demande est refusée"),
 }
+NAMES_LOOKED_FOR = gettext_lazy("noms de personnes compris, quand un mot les annonce")
+NAMES_LEFT = gettext_lazy("les noms de personnes ne sont pas cherchés")
 # For whom a machine works, as kernel.policy.Sharing codes it.
 SHARINGS: Mapping[str, Promise] = {
     "any": gettext_lazy("ouverte à tous, chacun à son tour"),
@@ -60,6 +62,7 @@ PERSONAL: Mapping[str, Promise | str] = {
     "PHONE": gettext_lazy("téléphone"),
     "PLATE": gettext_lazy("plaque d’immatriculation"),
     "STUDENT": gettext_lazy("numéro d’étudiant"),
+    "NAME": gettext_lazy("nom de personne"),
 }
 TIERS: Mapping[str, Promise] = {
     "measured": gettext_lazy("mesuré"),

@@ -122,6 +122,8 @@ class UseLike(Protocol):
     def shield(self) -> str: ...
     @property
     def priority(self) -> str: ...
+    @property
+    def names(self) -> bool: ...
 
 
 class PlacedUse(UseLike, Protocol):
@@ -300,6 +302,7 @@ def _grant(
         shield=use.shield,
         priority=use.priority,
         budgets=budgets,
+        names=use.names,
     )
 
 

@@ -404,6 +404,7 @@ def declare_use(
     ceiling: DataClass | None = None,
     persons: Sequence["Person"] = (),
     priority: str = Priority.INTERACTIVE.value,
+    names: bool = False,
 ) -> tuple[Use, bool]:
     """`persons`: of a restricted use, all who may hold a key. Raises UseMovesInstitution when the code is another
     institution's."""
@@ -413,6 +414,7 @@ def declare_use(
     limit = rules.default_ceiling(data_class, assistant=assistant) if ceiling is None else DataClass(ceiling)
     rules.check_ceiling(data_class, limit)
     rules.check_persons(code, data_class, persons, assistant=assistant)
+    rules.check_names(code, shield, names=names)
     wanted = {
         "purpose": purpose,
         "data_class": data_class.value,
@@ -422,6 +424,7 @@ def declare_use(
         "models": list(dict.fromkeys(models)),
         "assistant": assistant,
         "priority": _word(Priority, priority),
+        "names": names,
     }
     key = {"code": code, "institution": institution, "scope_id": institution.scope_id}
     with transaction.atomic(using=database()):
@@ -439,6 +442,7 @@ def declare_use(
                 ai_act=row.ai_act,
                 shield=row.shield,
                 priority=row.priority,
+                names=row.names,
             )
             record(fact, actor=actor, at=at, scope_id=institution.scope_id)
         named = _name_persons(row, persons, at)

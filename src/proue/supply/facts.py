@@ -68,6 +68,7 @@ class UseDeclared:
     ai_act: str
     shield: str
     priority: str
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)

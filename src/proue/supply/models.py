@@ -245,6 +245,7 @@ class Use(ScopedRow):
     shield = models.CharField(max_length=16, choices=_words(Shield))
     assistant = models.BooleanField(default=False)
     priority = models.CharField(max_length=16, choices=_words(Priority), default=Priority.INTERACTIVE.value)
+    names = models.BooleanField(default=False, db_default=False)  # whether the shield looks for people's names
     created_at = models.DateTimeField()
     models = ArrayField(models.CharField(max_length=128))  # last: from here on the name hides Django's module
 
@@ -258,6 +259,9 @@ class Use(ScopedRow):
                 condition=Q(ai_act__in=[one.value for one in AiAct]), name="use_ai_act_level_is_known"
             ),
             models.CheckConstraint(condition=Q(shield__in=[one.value for one in Shield]), name="use_shield_is_known"),
+            models.CheckConstraint(
+                condition=Q(names=False) | ~Q(shield=Shield.ALLOW.value), name="use_names_have_a_shield"
+            ),
             models.CheckConstraint(
                 condition=Q(assistant=False) | Q(data_class__lt=DataClass.RESTRICTED.value),
                 name="restricted_use_is_no_assistants",

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import day_of
-from proue.kernel.policy import Operation, Sharing
+from proue.kernel.policy import Operation, Sharing, Shield
 from proue.kernel.refusal import Refusal
 from proue.wire.identity import BadIdentity, check_public
 from proue.wire.seal import derive
@@ -115,6 +115,12 @@ class UnknownWord(Refusal):
 
 class CeilingBelowClass(Refusal):
     code = "use.ceiling_below_class"
+
+
+class NamesForNothing(Refusal):
+    """A use that lets everything pass looks for nothing."""
+
+    code = "use.names_for_nothing"
 
 
 class PersonsMissing(Refusal):
@@ -267,6 +273,11 @@ def check_persons(use: str, data_class: DataClass, persons: Sequence[object], *,
             raise PersonsMissing(use=use)
     elif persons:
         raise PersonsForNothing(use=use)
+
+
+def check_names(use: str, shield: str, *, names: bool) -> None:
+    if names and shield == Shield.ALLOW.value:
+        raise NamesForNothing(use=use)
 
 
 def check_ceiling(data_class: DataClass, ceiling: DataClass) -> None:

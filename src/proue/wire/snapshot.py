@@ -118,6 +118,7 @@ class Grant(msgspec.Struct, frozen=True):
     shield: str = Shield.ALLOW.value
     priority: str = Priority.INTERACTIVE.value
     budgets: tuple[Budget, ...] = ()  # that bind it; a person's own are in `PersonsPart`
+    names: bool = False  # the shield looks for people's names too
 
 
 class PolicyPart(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Personal identifiers in French text: which kind, from where to where, never what. Pure, deterministic, linear.
 
 One pass looks for a digit or an @ (what all of these have); only around those is anything else tried. A shape alone is
-not enough: it needs its control key, or a word before it that says what it is. Names are not recognised here.
+not enough: it needs its control key, or a word before it that says what it is. Names are another pass (`names`), for
+those who ask.
 
 Every regular expression is anchored and bounded, or possessive: no text makes one slow.
 """
@@ -12,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from proue.kernel.personal import checks
+from proue.kernel.personal.names import Names
 
 MAX_TEXT = 4 * 1024 * 1024  # characters looked at in one call
 CONTEXT = 60  # characters before, in which a word may say what a number is
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     PHONE = "PHONE"
     PLATE = "PLATE"
     STUDENT = "STUDENT"
+    NAME = "NAME"  # only with `names`
 
 
 class Found(NamedTuple):
@@ -129,10 +132,27 @@ def student_shape(text: str) -> Shape:
     return Shape(re.compile("".join(sign.get(one, re.escape(one)) for one in text) + END), bool(text.strip("#")))
 
 
-def find(text: str, *, students: Sequence[Shape] = ()) -> list[Found]:
-    """In their order, none over another. Raises TextTooLong."""
+def find(text: str, *, students: Sequence[Shape] = (), names: Names | None = None) -> list[Found]:
+    """In their order, none over another. With `names`, also those that this text announces or that they have learnt.
+    Raises TextTooLong."""
     if len(text) > MAX_TEXT:
         raise TextTooLong
+    found = _identifiers(text, students)
+    return found if names is None else _with(found, [Found(Kind.NAME, *span) for span in names.spans(text)])
+
+
+def _with(found: list[Found], named: list[Found]) -> list[Found]:
+    """An identifier is surer than a name."""
+    made, rank = [], 0
+    for one in named:
+        while rank < len(found) and found[rank].end <= one.start:
+            rank += 1
+        if rank == len(found) or one.end <= found[rank].start:
+            made.append(one)
+    return sorted(found + made, key=lambda one: one.start) if made else found
+
+
+def _identifiers(text: str, students: Sequence[Shape]) -> list[Found]:
     found: list[Found] = []
     end = 0
     for match in CANDIDATE.finditer(text):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from django import template
 from django.forms import BoundField
@@ -16,11 +17,15 @@ from django.utils.translation import get_language
 
 from proue.institutions.rules import Role, Status
 from proue.kernel.dataclass import DataClass
+from proue.kernel.policy import Shield
 from proue.portal import figures, words
 from proue.portal.spine.stations import Stop, stops
 from proue.procurement.rules import Kind, Phase, State
 from proue.store.links import Lineage
 from proue.supply.rules import Standing
+
+if TYPE_CHECKING:
+    from proue.supply.models import Use
 
 register = template.Library()
 PUNCTUATION = re.compile(r" ([;:?!])(?=\s|$)")
@@ -78,8 +83,12 @@ def class_words(value: int | DataClass) -> str:
 
 
 @register.filter
-def shield_words(value: str) -> str:
-    return str(words.SHIELDS[value])
+def shield_words(use: "Use") -> str:
+    """What becomes of what is found, and whether names are looked for."""
+    said = str(words.SHIELDS[use.shield])
+    if use.shield == Shield.ALLOW.value:
+        return said
+    return f"{said} ({words.NAMES_LOOKED_FOR if use.names else words.NAMES_LEFT})"
 
 
 @register.filter
