@@ -173,7 +173,6 @@ def refusing(status: str, code: str, more: str = "") -> world.Behaviour:
 
 STATUSES = [
     ("400 Bad Request", "BadRequestError"),
-    ("403 Forbidden", "PermissionDeniedError"),
     ("404 Not Found", "NotFoundError"),
     ("422 Unprocessable Entity", "UnprocessableEntityError"),
     ("429 Too Many Requests", "RateLimitError"),
@@ -181,7 +180,7 @@ STATUSES = [
     ("503 Service Unavailable", "InternalServerError"),
 ]
 # What litellm makes of them, of any OpenAI-compatible endpoint.
-RENAMED = {403: "APIError", 422: "BadRequestError", 503: "ServiceUnavailableError"}
+RENAMED = {422: "BadRequestError", 503: "ServiceUnavailableError"}
 
 
 @pytest.fixture
@@ -451,6 +450,7 @@ def test_litellm_raises_what_the_engine_answers(litellm, engine, status, kind):
 def test_litellm_raises_what_the_gateway_refuses(litellm, engine):
     assert litellm.fails("as_another", key=EXPIRED)["class"] == "AuthenticationError"
     assert litellm.fails("chat", model="openai/inconnu")["class"] == "NotFoundError"
+    assert litellm.fails("chat", model="openai/public")["status"] == 403
     engine.behave = streams(ROLE, delta("a"), end=False)
     told = litellm.ask("stream")
     assert told.seen == "a"
