@@ -67,7 +67,12 @@ class Federation:
         }
         parts: dict[str, snapshot.Part] = {
             snapshot.POLICY: snapshot.PolicyPart(time.time()),
-            snapshot.ROUTES: snapshot.RoutesPart((snapshot.Model("bench", (world.target(engine),)),)),
+            snapshot.ROUTES: snapshot.RoutesPart(
+                (
+                    snapshot.Model("bench", (world.target(engine),)),
+                    snapshot.Model("troubled", (world.target(engine, "troubled"),)),
+                )
+            ),
             **snapshot.grants_parts("0999901A", {token.key_digest(KEY): world.grant()}, {}),
         }
         for code in self.institutions:

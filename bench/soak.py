@@ -51,7 +51,7 @@ SETTLE_S = 60.0
 IDLE_S = 7.0  # the pool closes what is idle after 4
 READ_S = 90.0
 READY_TIMES = 40
-BODY = '{"model":"bench","messages":[{"role":"user","content":"Quand déposer mon dossier ?"}],"x_soak":"%s"%s}'
+BODY = '{"model":"%s","messages":[{"role":"user","content":"Quand déposer mon dossier ?"}],"x_soak":"%s"%s}'
 ERROR_CODE = re.compile(rb'"code": ?"([a-z_0-9.]+)"')
 SERVED = re.compile(rb'"x_served_us":(\d+)')
 WORD = b'"content":" mot"'
@@ -68,6 +68,7 @@ class Kind:
     fits: frozenset[str] = frozenset({"200"})  # statuses, with the code of an error
     leave_after: int = -1  # chunks, or 0: before any answer
     key: str = KEY
+    model: str = "bench"
     pause_s: float = 0.05
 
 
@@ -75,7 +76,13 @@ def kind(name: str, share: int, *fits: str, **more: object) -> Kind:
     return Kind(name, share, fits=frozenset(fits or {"200"}), **more)  # type: ignore[arg-type]
 
 
+def fault(name: str, share: int, *fits: str, **more: object) -> Kind:
+    """Of an endpoint of its own: what the gateway thinks of it is no business of the others."""
+    return kind(name, share, SHUT, *fits, model="troubled", pause_s=0.2, **more)
+
+
 LEFT = "left"
+SHUT = "503 endpoint.unavailable"  # its circuit is open: the engine failed too often
 OURS = ("gateway.", "budget.", "journal.")  # codes of what was never let in
 TROUBLES = ("changes", "outages", "kill")
 KINDS = (
@@ -83,12 +90,13 @@ KINDS = (
     kind("stream", 60, stream=True),
     Kind("stream", 4, stream=True, leave_after=7, fits=frozenset({LEFT})),
     Kind("long", 4, leave_after=0, fits=frozenset({LEFT}), pause_s=0.2),
-    kind("busy", 1, "429 soak", pause_s=0.2),
-    kind("error", 1, "500 soak", pause_s=0.2),
-    kind("garbage", 1, "502 upstream.malformed", pause_s=0.2),
-    kind("reset", 1, "503 upstream.unreachable", pause_s=0.2),
-    kind("half", 1, "502 upstream.dead", pause_s=0.2),
-    kind("cut", 2, "200 upstream.dead", stream=True, pause_s=0.2),
+    kind("whole", 12, "200", SHUT, model="troubled"),  # enough that answer for its circuit to close again
+    fault("busy", 1, "429 soak"),
+    fault("error", 1, "500 soak"),
+    fault("garbage", 1, "502 upstream.malformed"),
+    fault("reset", 1, "503 upstream.unreachable"),
+    fault("half", 1, "502 upstream.dead"),
+    fault("cut", 2, "200 upstream.dead", stream=True),
     kind("whole", 1, "401 key.unknown", key="sk-proue-nobody", pause_s=0.2),
 )
 
@@ -137,7 +145,7 @@ class Clients:
         ledger.came[said] += 1
         if said[:3] in {"401", "403", "404"} or said[4:].startswith(OURS):
             ledger.refused.add(identity)
-        elif said == LEFT or said.startswith("broken"):
+        elif said in {LEFT, SHUT} or said.startswith("broken"):
             ledger.unsure.add(identity)
         else:
             ledger.answered.add(identity)
@@ -149,7 +157,7 @@ class Clients:
         """The status, with the code of an error, also of one inside a stream."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            body = (BODY % (kind.name, ',"stream":true' if kind.stream else "")).encode()
+            body = (BODY % (kind.model, kind.name, ',"stream":true' if kind.stream else "")).encode()
             head = (
                 f"POST /v1/chat/completions HTTP/1.1\r\nhost: soak\r\nauthorization: Bearer {kind.key}\r\n"
                 f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {identity}\r\n"

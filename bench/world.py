@@ -127,11 +127,11 @@ def proxy(root: Path, upstream: int, *, buffering: bool = True) -> "contextlib.A
     return running(_nginx(root, f"proxy-{port}", body, 0), port)
 
 
-def target(upstream: int) -> snapshot.Target:
+def target(upstream: int, endpoint: str = "bench") -> snapshot.Target:
     site = Site(pue=1.3, grid_g_per_kwh=21.3, water_l_per_kwh=1.8, factor_set="bench")
     hardware = Hardware(params_total_b=24, params_active_b=24)
     return snapshot.Target(
-        endpoint="bench",
+        endpoint=endpoint,
         base_url=f"http://127.0.0.1:{upstream}/v1",
         served_as="bench",
         clearance=2,
