@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from proue.gateway import errors, naming, routing
+from proue.gateway import errors, naming, quota, routing
 from proue.gateway.body import Asked
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import Line
+from proue.gateway.meter import Counts
+from proue.gateway.quota import Lease
 from proue.gateway.relay import Means, refusal
 from proue.gateway.request import Request
 from proue.gateway.routing import Picked, Unavailable, energy, prefixes
@@ -43,12 +45,15 @@ class Explanation:
         self._grant, self._asked, self._operation, self._veil = grant, asked, operation, veil
         self._wanted = request.headers.get(b"x-proue-data-class")
         self._now = time.time()
+        self._leases: list[Lease] = []
         self.status = 0
 
     def name(self, line: Line) -> None:
         line.use, line.model = self._grant.use, self._asked.model
 
     async def run(self) -> None:
+        budgets = self._snapshot.budgets(self._grant)
+        self._leases = await self._means.quota.look(budgets, self._now) if budgets else []
         body = msgspec.json.encode(self._explained())
         headers = [(b"content-type", b"application/json"), *naming.headers(self._asked)]
         self.status = 200
@@ -71,6 +76,8 @@ class Explanation:
             if not picks:
                 clock = time.monotonic()
                 error = Unavailable(self._means.routing.soonest(decision.choices) - clock)
+        lacking = self._lacking(picks[0].target) if picks else None
+        error = error or lacking
         said: dict[str, Any] = {
             "object": "route.explanation",
             "model": asked.model,
@@ -87,7 +94,8 @@ class Explanation:
             ],
             "shield": {"mode": self._grant.shield, **looked, "does": self._does(picks, looked)},
             "tokens": {"prompt": asked.tokens_in_estimate, "reserve": asked.reserve},
-            "budget": None,  # which one binds is the budgets' to say
+            "budget": None if lacking is None else self._said(lacking),
+            "budgets": quota.standing(self._leases),
         }
         if asked.alias:
             said["alias"] = asked.alias
@@ -152,6 +160,22 @@ class Explanation:
 
     def _said(self, error: GatewayError) -> dict[str, Any]:
         return errors.object_of(errors.payload(error, english=self._request.english))
+
+    # --- budgets
+
+    def _lacking(self, target: Target) -> GatewayError | None:
+        """The refusal of the budget that has not enough left. Nothing is reserved."""
+        budgets = [lease.budget for lease in self._leases]
+        if not budgets:
+            return None
+        wanted = quota.amounts(
+            budgets,
+            Counts(tokens_in=self._asked.tokens_in_estimate, tokens_out=self._asked.reserve),
+            quota.ASSUMED_S,
+            price=self._snapshot.models[self._asked.model].price,
+            coefficients=target.coefficients,
+        )
+        return quota.short(self._leases, wanted, self._now)
 
     # --- the shield
 
