@@ -71,22 +71,23 @@ def test_aliases_and_announced_ends_are_shown_with_their_days(site):
 # ---- keys
 
 
-def test_a_use_says_whether_names_are_looked_for(site, settings):
-    def said() -> str:
-        return unescape(site.client("referent").get(reverse("institution")).content.decode())
+def test_a_use_says_whether_names_are_looked_for(site):
+    def change(**values: object) -> str:
+        with system("demo"):
+            Use.objects.filter(code="assistance-scolarite").update(**values)
+        return text_of(site.client("dpo").get(reverse("institution")))
 
-    looked, left = "noms de personnes compris", "noms de personnes ne sont pas cherchés"
-    with system("demo"):
-        use = Use.objects.get(code="assistance-scolarite")
-        before = use.shield
-        Use.objects.filter(pk=use.pk).update(shield="mask")
-    assert left in said()
-    with system("demo"):
-        Use.objects.filter(pk=use.pk).update(names=True)
-    assert looked in said()
-    with system("demo"):
-        Use.objects.filter(pk=use.pk).update(shield=before, names=False)
-    assert looked not in said()
+    looked, left = (
+        "(noms de personnes compris, quand un mot les annonce)",
+        "(les noms de personnes ne sont pas cherchés)",
+    )
+    try:
+        before = change(shield="mask").count(left)
+        assert before
+        said = change(names=True)
+        assert (said.count(looked), said.count(left)) == (1, before - 1)
+    finally:
+        change(shield="allow", names=False)
 
 
 def test_a_key_is_shown_once_and_never_again(site):
