@@ -31,7 +31,7 @@ LINKS = (
     "da|dos|das|di|del|della|le|la"
 )
 PARTICLE = re.compile(rf"(?:{LINKS})(?:(?<=['’])|{SPACE}|{HYPHEN})(?=[{UP}])", re.IGNORECASE)
-LOWER = re.compile(rf"[{LETTER}]{{2,{LENGTH_MAX}}}+(?:{HYPHEN}{REST})?+(?=\s*(?:[,;|\n\"”]|\Z))")
+LOWER = re.compile(rf"(?![\u0300-\u036f])[{LETTER}]{{2,{LENGTH_MAX}}}+(?:{HYPHEN}{REST})?+(?=\s*(?:[,;|\n\"”]|\Z))")
 GAP = re.compile(f"{SPACE}(?={SPACE}?[^ ])")
 AND = re.compile(rf"{SPACE}?,{SPACE}?(?:et{SPACE})?|{SPACE}(?:et|and|&){SPACE}")
 LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}{{0,4}}(?:\Z|[\r\n]))")
