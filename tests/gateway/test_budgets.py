@@ -126,6 +126,8 @@ def test_an_exhausted_budget_says_which_and_when_it_is_renewed(alone, engine, pe
     refused = post(gateway.port)
     ends = window_of(per, datetime.now(UTC)).end
     assert (refused.status, refused.code) == (429, "budget.exhausted")
+    assert limits(refused) == {**limits(refused), "limit-requests": "1", "remaining-requests": "0"}
+    assert "reset-requests" in limits(refused)
     assert refused.json["error"]["type"] == "rate_limit_error"
     assert refused.headers["x-should-retry"] == again
     wait = int(refused.headers["retry-after-ms"]) / 1000
@@ -133,11 +135,23 @@ def test_an_exhausted_budget_says_which_and_when_it_is_renewed(alone, engine, pe
     assert int(refused.headers["retry-after"]) >= wait
     said = refused.json["error"]["message"]
     assert said.startswith("Le budget de votre établissement ne suffit plus pour")
-    assert "il y reste 0\u00a0demande, et cette demande en réserve 1\u00a0demande" in said
+    assert "il y reste 0\u00a0demande, il faudrait 1\u00a0demande" in said
     assert ("dans" if per == "minute" else "heure de Paris") in said
     english = post(gateway.port, accept_language="en").json["error"]["message"]
     assert english.startswith("The budget of your institution is not enough any more for")
+    assert "0 requests left, 1 request needed" in english
     assert len(engine.asked) == 1
+
+
+def test_a_dry_run_says_the_budget_that_would_refuse_and_draws_on_none(alone, engine):
+    gateway = alone(budget("institution", "month", requests=1), budget(tokens=50_000))
+    before = [post(gateway.port, x_proue_dry_run="1") for _ in range(3)]
+    assert {(one.json["admitted"], one.json["refusal"]) for one in before} == {(True, None)}
+    assert {one["remaining"] for one in before[-1].json["budgets"]} == {1, 50_000}
+    assert (post(gateway.port).status, len(engine.asked)) == (200, 1)
+    said = post(gateway.port, x_proue_dry_run="1").json
+    assert (said["admitted"], said["refusal"]["code"]) == (False, "budget.exhausted")
+    assert said["order"] == ["essai"], "where it would go once the budget is renewed"
 
 
 def test_a_request_larger_than_its_budget_is_never_asked_again(alone):

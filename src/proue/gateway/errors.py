@@ -200,9 +200,9 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "budget.exhausted": Sentence(
         429,
-        "{whose} ne suffit plus pour {when} : il y reste {left}, et cette demande en réserve {asked}. "
+        "{whose} ne suffit plus pour {when} : il y reste {left}, il faudrait {asked}. "
         "Il se renouvelle {again}.",
-        "{whose} is not enough any more for {when}: {left} left, and this request sets aside {asked}. "
+        "{whose} is not enough any more for {when}: {left} left, {asked} needed. "
         "It is renewed {again}.",
     ),
     "budget.unavailable": Sentence(
@@ -524,7 +524,7 @@ def quantity(unit: str, value: int, *, english: bool) -> str:
     word, scale = QUANTITIES[unit][english], SCALES[unit]
     if scale == 1:
         digits = f"{value:,}"
-        if value < 2:
+        if value == 1 or (value == 0 and not english):
             word = word.removesuffix("s")
     else:
         digits = f"{value / scale:,.4f}".rstrip("0").rstrip(".")

@@ -217,11 +217,11 @@ def over(lease: Lease, now: float) -> bool:
 
 def short(leases: Iterable[Lease], amounts: Amounts, now: float) -> GatewayError | None:
     """The refusal of the budget that is exhausted, the one that lasts longest first; None when none is."""
+    seen = tuple(leases)
     found: tuple[float, Lease, Line] | None = None
-    for lease in leases:
-        for line in lease.lines:
-            if amounts[line.unit] > line.left and (found is None or lease.ends > found[0]):
-                found = lease.ends, lease, line
+    for lease, line in _lines(seen):
+        if amounts[line.unit] > line.left and (found is None or lease.ends > found[0]):
+            found = lease.ends, lease, line
     if found is None:
         return None
     ends, lease, line = found
@@ -229,7 +229,8 @@ def short(leases: Iterable[Lease], amounts: Amounts, now: float) -> GatewayError
     return GatewayError(
         "budget.exhausted",
         definitive=amounts[line.unit] > line.bound,
-        headers=[(b"retry-after", b"%.3f" % wait)],  # `retry` says that one of more than two minutes is none
+        # `retry` says that one of more than two minutes is none
+        headers=[(b"retry-after", b"%.3f" % wait), *headers(seen, now)],
         shortage=Shortage(
             lease.budget.subject, lease.budget.per, UNITS[line.unit], line.left, amounts[line.unit], ends, wait
         ),
@@ -271,12 +272,12 @@ def cost(counts: Counts, price: Price) -> int:
 # --- what the client is told
 
 
-def headers(hold: Hold, now: float) -> list[tuple[bytes, bytes]]:
+def headers(leases: Sequence[Lease], now: float) -> list[tuple[bytes, bytes]]:
     """`x-ratelimit-*` of the tightest budget of each kind, and which budgets are nearly used up."""
     found: list[tuple[bytes, bytes]] = []
     for unit, name in ((REQUESTS, b"requests"), (TOKENS, b"tokens")):
         tightest = min(
-            ((line.left, lease.ends, line.bound) for lease, line in _lines(hold.leases) if line.unit == unit),
+            ((line.left, lease.ends, line.bound) for lease, line in _lines(leases) if line.unit == unit),
             default=None,
         )
         if tightest is not None:
@@ -286,7 +287,7 @@ def headers(hold: Hold, now: float) -> list[tuple[bytes, bytes]]:
                 (b"x-ratelimit-remaining-" + name, b"%d" % left),
                 (b"x-ratelimit-reset-" + name, duration(ends - now).encode()),
             ]
-    warned = [warning(lease, line) for lease, line in _lines(hold.leases) if is_low(lease, line)]
+    warned = [warning(lease, line) for lease, line in _lines(leases) if is_low(lease, line)]
     if warned:
         found.append((WARNING, ", ".join(warned).encode()))
     return found

@@ -593,7 +593,7 @@ class Exchange:
             queued = b"%d" % (self._queued_s * 1000)
             headers = [*headers, (line.POSITION, b"%d" % self._position), (line.QUEUED, queued)]
         if self._hold is not None:
-            headers = [*headers, *quota.headers(self._hold, time.time())]
+            headers = [*headers, *quota.headers(self._hold.leases, time.time())]
         return [
             *headers,
             *self._request.notice,
