@@ -19,11 +19,11 @@ def page(site, role, name="batches", id=None, query=""):
 def test_the_demonstration_s_batch_and_one_s_own_are_listed(site):
     listed = page(site, "dpo").content.decode()
     assert "2 lots" in listed
-    assert "clé de démonstration" in listed
+    assert "corpus de recherche" in listed
     assert "clé de l’enseignant" in listed
     own = page(site, "teacher").content.decode()
     assert "1 lot" in own
-    assert "clé de démonstration" not in own, "a teacher sees the batches of their own keys"
+    assert "corpus de recherche" not in own, "a teacher sees the batches of their own keys"
     assert "Annuler" in own
     assert "Annuler" not in listed, "a data-protection officer reads"
     assert "Aucun lot encore" in page(site, "stranger").content.decode()

@@ -220,7 +220,7 @@ def test_an_alias_is_declared_changed_and_announced(files, now):
     assert "désigne « mistral-small-3.2 »" in line
     assert "annoncez le jour avec « from »" in line
     said = str(run(files(silent.replace("retires_on: 2031", "from: 2030-01-01, retires_on: 2031")), now=now))
-    assert "~ alias recent (then: — → mistral-4" in said.replace("then:  →", "then: — →")
+    assert "~ alias recent (then: — → mistral-4" in said
     with scopes([]):
         seen = serving.published()
     assert seen.aliases["recent"].model_at(now.timestamp()) == "mistral-small-3.2"
@@ -235,6 +235,8 @@ def test_an_alias_is_declared_changed_and_announced(files, now):
         ("{name: recent, model: mistral-small-3.2, retires_on: 2020-01-01}", "un retrait s’annonce"),
         ("{name: recent, model: mistral-small-3.2, replaced_by: x}", "va avec « retires_on »"),
         ("{name: recent}", "Il manque « model »"),
+        ("{name: recent, model: mistral-small-3.2, retires_on: 2031-01-01, replaced_by: recent}", "par lui-même"),
+        ("{name: recent, model: recent}", "est un alias"),
     ],
 )
 def test_a_bad_alias_is_said_with_its_line(files, now, given, sentence):
@@ -267,6 +269,8 @@ BAD = [
     ("code: assistance-scolarite", "code: Assistance Scolarité", 16, "n’est pas un code"),
     ("data_class: personal,", "data_class: personal, ceiling: public,", 16, "sous la classe"),
     ("tokens: 50000000, ghg_g: 20000", "tokens: -1", 18, "attend un nombre positif"),
+    ("tokens: 50000000, ghg_g: 20000", "tokens: 1.5", 18, "entier pour des demandes"),
+    ("http://127.0.0.1:9001/v1 ", "node:autre ", 8, "et le code du moteur"),
     (", tokens: 50000000, ghg_g: 20000", "", 18, "borne au moins une chose"),
     ("institution: 0999901A, per", "institution: 0999901A, use: x, per", 18, "une chose et une seule"),
     ("per: month", "per: year", 18, "minute, day, month"),
@@ -322,6 +326,7 @@ def test_an_endpoint_is_shared_as_its_owner_decides(files, now):
         (OWN.replace("30}", "130}"), 12, "0999901A: 130"),
         (OWN.replace("0999901A: 30", "0999909Z: 30"), 12, "0999909Z: 30"),
         (OWN.replace("{0999901A: 30}", "30"), 12, "attend une table"),
+        (OWN.replace("0999901A: 30", "0999901A: 30, 0999901A: 20"), 12, "deux fois « 0999901A »"),
     ],
 )
 def test_what_is_wrong_of_its_sharing_is_said(files, now, new, line, sentence):

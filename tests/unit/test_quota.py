@@ -187,4 +187,7 @@ def test_every_shortage_is_said(subject, per, unit, english):
     assert refusal is not None
     said = payload(refusal, english=english).decode()
     assert "{" not in said[1:].replace('{"', "")
-    assert [name for name, _ in refusal.headers] == [b"retry-after"]
+    told = {name for name, _ in refusal.headers}
+    assert b"retry-after" in told
+    kind = {0: b"requests", 1: b"tokens"}.get(unit)
+    assert {one.rsplit(b"-", 1)[1] for one in told if one.startswith(b"x-ratelimit")} == ({kind} if kind else set())

@@ -256,6 +256,8 @@ class _Work:
     def _alias(self, entry: Entry) -> None:
         given = entry.values
         if not queries.has_model(given["model"]):
+            if queries.alias_named(given["model"]) or given["model"] in self.declared.names("aliases", "name"):
+                raise _Wrong("model", f"« {given['model']} » est un alias : donnez le modèle qu’il désigne.")
             raise self._unknown(entry, "model", "models", "name", "Le modèle")
         before = _values(queries.alias_named(given["name"]))
         row, moved = supply.declare_alias(
@@ -418,6 +420,8 @@ class _Work:
 
 
 def _retirement(given: Mapping[str, Any]) -> supply.Retirement | None:
+    if given.get("replaced_by") == given["name"]:
+        raise _Wrong("replaced_by", "Ce nom ne se remplace pas par lui-même : donnez celui à demander ensuite.")
     if "retires_on" in given:
         return supply.Retirement(given["retires_on"], given.get("replaced_by", ""))
     if "replaced_by" in given:
@@ -476,7 +480,13 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> s
 
 
 def _brief(value: Any) -> str:
-    text = "—" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = (
+        "—"
+        if value is None or value in ("", [])
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -496,7 +506,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "supply.bad_country": ("country", "« {value} » n’est pas un code de pays : deux majuscules, comme FR."),
     "endpoint.bad_address": (
         "base_url",
-        "« {value} » n’est pas l’adresse d’un moteur, comme http://127.0.0.1:9001/v1, sans mot de passe ni paramètre.",
+        "« {value} » n’est ni une adresse http://…/v1 sans mot de passe, ni « node: » et le code du moteur.",
     ),
     "endpoint.bad_node_key": (
         "node_key",
@@ -511,8 +521,9 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "endpoint.bad_capacity": ("capacity", "« capacity » va de 1 à {most} demandes à la fois."),
     "endpoint.bad_share": (
         "shares",
-        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %, et 100 % au plus pour tous.",
+        "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %.",
     ),
+    "endpoint.shares_above_all": ("shares", "Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
     "model.bad_shape": (
         "params_active_b",
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",
@@ -551,7 +562,10 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     ),
     "key.already_held": ("secret_env", "Cette clé ouvre déjà un autre usage : chaque usage a la sienne."),
     "budget.no_limit": ("", "Un budget borne au moins une chose : requests, tokens, eur, energy_wh ou ghg_g."),
-    "budget.limit_not_positive": ("{unit}", "« {unit} » attend un nombre positif."),
+    "budget.limit_not_positive": (
+        "{unit}",
+        "« {unit} » attend un nombre positif, entier pour des demandes ou des jetons.",
+    ),
     "budget.no_percentage": ("warn_at", "« warn_at » est un pourcentage, de 1 à 100."),
     "attribute.no_value": ("value", "« {name} » attend une valeur : ce que nul ne sait ne se déclare pas."),
     "attribute.proof_missing": ("standing", "Un attribut vérifié ou mesuré dit par quoi : ajoutez « proof »."),

@@ -264,7 +264,13 @@ def _named(known: Collection[str], what: str) -> Reader:
 def _shares(node: yaml.Node) -> dict[str, int]:
     if not isinstance(node, yaml.MappingNode):
         raise _Wrong("attend une table, comme {0999901A: 30}, en pour cent")
-    return {_text(key): _integer(value) for key, value in node.value}
+    shares: dict[str, int] = {}
+    for key, value in node.value:
+        uai = _text(key)
+        if uai in shares:
+            raise _Wrong(f"donne deux fois « {uai} »")
+        shares[uai] = _integer(value)
+    return shares
 
 
 def _listed(known: Collection[str]) -> str:

@@ -182,7 +182,7 @@ def limits_of(given: Mapping[str, object]) -> dict[str, int]:
         value = given.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or (unit == 1 and value % 1):
             raise LimitNotPositive(unit=name, value=value)
         limits[name] = round(value * unit)
     if not limits:

@@ -28,7 +28,8 @@ def euros(value: Decimal) -> str:
     """To the cent; below ten cents, to two significant digits."""
     if 0 < value < Decimal("0.1"):
         return f"{two_digits(value)}\u00a0€"
-    return f"{format_decimal(value.quantize(Decimal('0.01'), ROUND_HALF_UP), locale=language())}\u00a0€"
+    cents = value.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return f"{format_decimal(cents, format='#,##0' if cents % 1 == 0 else '#,##0.00', locale=language())}\u00a0€"
 
 
 def two_digits(value: Decimal) -> str:
@@ -45,6 +46,12 @@ def two_digits(value: Decimal) -> str:
 def quantity(value: int, scale: tuple[tuple[str, int], ...]) -> str:
     unit, size = _unit(value, scale)
     return f"{two_digits(Decimal(value) / size)}{NARROW}{unit}"
+
+
+def exactly(value: int, scale: tuple[tuple[str, int], ...]) -> str:
+    """« 1,25 kWh »: a limit that somebody chose, to the thousandth of its unit."""
+    unit, size = _unit(value, scale)
+    return f"{format_decimal(Decimal(value) / size, format='#,##0.###', locale=language())}{NARROW}{unit}"
 
 
 def interval(value: int, low: int, high: int, scale: tuple[tuple[str, int], ...]) -> str:

@@ -54,9 +54,8 @@ SENTENCES: Mapping[str, Promise] = {
         "sert bien à la fois."
     ),
     "endpoint.bad_capacity": _("Un moteur sert de 1 à {most} demandes à la fois."),
-    "endpoint.bad_share": _(
-        "Une part revient à un établissement déclaré et va de 1 à 100 %, 100 % au plus pour tous ensemble."
-    ),
+    "endpoint.bad_share": _("Une part revient à un établissement déclaré et va de 1 à 100 %."),
+    "endpoint.shares_above_all": _("Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
     "model.is_an_alias": _("« {name} » est déjà un alias : ses clients changeraient de modèle sans le savoir."),
     "alias.is_a_model": _("« {name} » est déjà un modèle. Donnez un autre nom à l’alias."),
     "alias.of_nothing": _("Le modèle « {model} » n’est pas déclaré. Vérifiez son nom."),
@@ -186,7 +185,9 @@ SENTENCES: Mapping[str, Promise] = {
         "Ce budget ne borne rien. Donnez-lui au moins une limite : demandes, jetons, euros, énergie ou gaz."
     ),
     "budget.no_percentage": _("Un budget prévient à partir d’un pourcentage de sa limite : de 1 à 100."),
-    "budget.limit_not_positive": _("La limite « {unit} » doit être un nombre plus grand que zéro."),
+    "budget.limit_not_positive": _(
+        "La limite « {unit} » doit être un nombre plus grand que zéro, entier pour des demandes ou des jetons."
+    ),
     "need.not_from_here": _("L’état de ce besoin ne permet pas cette action. Rechargez la page pour le voir."),
     "need.frozen": _(
         "{need} est déjà dans le cahier des charges figé {specification}, qui ne bouge plus. "

@@ -104,9 +104,13 @@ class BadCapacity(Refusal):
 
 
 class BadShare(Refusal):
-    """Of an institution that nobody declared, outside 1 to 100 %, or more than all together."""
+    """Of an institution that nobody declared, or outside 1 to 100 %."""
 
     code = "endpoint.bad_share"
+
+
+class SharesAboveAll(Refusal):
+    code = "endpoint.shares_above_all"
 
 
 class UnknownWord(Refusal):
@@ -242,7 +246,7 @@ def check_sharing(*, owned: bool, sharing: str, capacity: int | None, shares: Ma
         if not 0 < share <= ALL:
             raise BadShare(uai=uai, share=share)
     if sum(shares.values()) > ALL:
-        raise BadShare(uai=max(shares), share=sum(shares.values()))
+        raise SharesAboveAll(total=sum(shares.values()))
 
 
 def _below_one(value: object) -> bool:

@@ -8,11 +8,14 @@ PASSWORD = "proue-demonstration"  # noqa: S105 - public on purpose: loopback onl
 DEMO_KEY = "sk-proue-demonstration-publique-sur-cette-machine-seulement"
 VISIT_KEY = "sk-proue-visite-du-monde-de-demonstration-sur-cette-machine"
 SHIELD_KEY = "sk-proue-bouclier-du-monde-de-demonstration-sur-cette-machine"
+RESEARCH_KEY = "sk-proue-recherche-du-monde-de-demonstration-sur-cette-machine"  # its month is nearly spent
 BUYER = "achats@alliance.example"
 VISIT_USE = "visite-demonstration"
 LIBRARIAN = "documentaliste@deux-rives.example"
 LAWYER = "juriste@alliance.example"
 ENGINES_MODEL = "alliance-citations"  # served by the engines that commitments bind
+RESEARCH_USE = "recherche-textes"
+ENGINES_ALIAS = "alliance-citations-2026"  # an older name, whose end is announced
 SHIELD_USE = "courriels-sans-noms"
 FOREIGN_MODEL = "grand-large-citations"  # served only where personal data may not go
 
@@ -117,7 +120,7 @@ USES: tuple[DemoUse, ...] = (
         "assistant-deux-rives", "0999901A", "Assistant des étudiants et des personnels", "internal", "limited", True
     ),
     DemoUse("assistance-scolarite", "0999901A", "Répondre aux questions de scolarité", "public", "limited"),
-    DemoUse("recherche-textes", "0999901A", "Explorer des corpus publics de recherche", "public"),
+    DemoUse(RESEARCH_USE, "0999901A", "Explorer des corpus publics de recherche", "public"),
     DemoUse(
         "assistant-haute-brume", "0999902B", "Assistant des étudiants et des personnels", "internal", "limited", True
     ),

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from proue.config.demo.batch import load_demo_batch
 from proue.config.demo.cast import ACCOUNTS, ALLIANCE, DEMO_KEY, INSTITUTIONS, PASSWORD, USES, Account
 from proue.config.demo.commons import load_demo_corpus
 from proue.config.demo.deposits import tell_of_deposits
 from proue.config.demo.directory import OTHERS
+from proue.config.demo.gateway import load_demo_gateway
 from proue.config.demo.market import load_demo_market
 from proue.config.demo.months import load_demo_months
 from proue.config.demo.needs import load_demo_needs
@@ -42,7 +42,7 @@ def build(*, at: datetime) -> None:
     settle(at=at)
     load_demo_market(at=at)
     load_demo_months(at=at)
-    load_demo_batch(at=at)
+    load_demo_gateway(opened=min(OPENED, at), at=at)
     with system("demo"):
         if ledger.seal(at=at):
             ledger.verify(at=at)

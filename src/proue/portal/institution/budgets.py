@@ -1,6 +1,6 @@
 """Each budget of the institution, or of the reader, with what is left of it now."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,8 @@ from proue.metering.queries import Standing
 from proue.metering.rules import Subject
 from proue.portal import figures
 from proue.supply import queries as supply
+
+Measured = Callable[[int, tuple[tuple[str, int], ...]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,17 @@ def lines(actor: Actor, at: datetime, purposes: Mapping[UUID, str]) -> list[Line
     return sorted(shown, key=lambda line: (not line.standing.is_spent, not line.standing.is_low))
 
 
+def low(actor: Actor, at: datetime, purposes: Mapping[UUID, str]) -> list[Line]:
+    return [line for line in lines(actor, at, purposes) if line.standing.is_low]
+
+
 def _line(one: Standing, name: str) -> Line:
     return Line(
         _whose(one.subject, name),
         {Per.MINUTE: _("cette minute"), Per.DAY: _("aujourd’hui"), Per.MONTH: _("ce mois-ci")}[one.per],
         quantity(one.unit, one.used),
-        quantity(one.unit, one.limit),
-        quantity(one.unit, one.left),
+        quantity(one.unit, one.limit, figures.exactly),
+        quantity(one.unit, one.left, figures.exactly),
         one,
     )
 
@@ -56,11 +62,12 @@ def _whose(subject: Subject, name: str) -> str:
     return _("la clé « {name} »").format(name=name) if subject is Subject.KEY else name
 
 
-def quantity(unit: str, value: int) -> str:
+def quantity(unit: str, value: int, measured: Measured = figures.quantity) -> str:
+    """What was used is an estimate; a limit and what is left of it are not."""
     if unit == "energy_wh":
-        return figures.quantity(value, figures.ENERGY)
+        return measured(value, figures.ENERGY)
     if unit == "ghg_g":
-        return f"{figures.quantity(value, figures.MASS)} CO₂e"
+        return f"{measured(value, figures.MASS)} CO₂e"
     if unit == "eur":
         return f"{figures.euros(Decimal(value) / 1_000_000)}"
     if unit == "tokens":

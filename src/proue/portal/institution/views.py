@@ -37,6 +37,7 @@ def index(request: ActorRequest) -> HttpResponse:
         "lines": [{"use": use, "persons": named.get(use.pk, ())} for use in uses],
         "names": list(dict.fromkeys(use.institution.name for use in uses)),
         "reads_usage": bool(institutions_with(request.actor, Right.READ_USAGE)),
+        "budgets": budgets.low(request.actor, request.at, {use.pk: use.purpose for use in uses}),
         "month": metering.month_for(request.actor, day_of(request.at)),
         "day": request.at.date(),
     }
