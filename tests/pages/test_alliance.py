@@ -57,11 +57,11 @@ def test_whose_machine_it_is_and_who_is_sure_of_a_share_is_said(site):
     assert "son propriétaire passe d’abord" in own
     assert "8 demandes à la fois" in own
     share = html(site.client().get(reverse("alliance_institution", args=["0999903C"])))
-    assert "propriétaire : Université des Deux-Rives" in share
+    assert "propriétaire\u00a0: Université des Deux-Rives" in share
     assert "part garantie de 25" in share
     models = html(site.client().get(reverse("models")))
     assert reverse("alliance_institution", args=["0999902B"]) in models
-    assert "Université des Îles : 25" in models
+    assert "Université des Îles\u00a0: 25" in models
     assert "sert bien 4 demandes à la fois" in models
 
 

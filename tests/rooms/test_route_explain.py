@@ -35,7 +35,8 @@ def test_it_says_the_order_and_why_not_the_others(said):
     text = as_text(found)
     assert "recent (alias de petit)" in text
     assert "1 rives-petit" in text
-    assert "[class.above_clearance]" in text
+    assert "pas habilitée à recevoir ces données [class.above_clearance]" in text
+    assert "rien n’a été transmis" not in text, "this one, not all"
 
 
 def test_it_says_the_refusal(said):

@@ -523,7 +523,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
         "shares",
         "La part « {uai}: {share} » : un établissement déclaré, de 1 à 100 %.",
     ),
-    "endpoint.shares_above_all": ("shares", "Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
+    "endpoint.shares_above_all": ("shares", "Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
     "model.bad_shape": (
         "params_active_b",
         "Les paramètres et les experts sont positifs, et ceux qui sont actifs ne dépassent pas le total.",

@@ -68,7 +68,7 @@ def export_usage(spool: Path, target: Path | None, *, show: bool) -> str:
     if made is None:
         return NOTHING
     head = made.counts.head
-    said = [f"Fichier écrit\u00a0: {target}, n°\u00a0{head.number}, {head.records} requêtes."]
+    said = [f"Fichier écrit\u00a0: {target}, n°\u00a0{head.number}, {_counted(head.records, 'requête')}."]
     return "\n".join([*said, *(_table(made.counts.records) if show else ())])
 
 
@@ -93,22 +93,23 @@ def import_usage(path: Path, *, trust: str | None) -> str:
         raise BadSetting("--trust attend la clé publique du laboratoire (`proue usage key`).") from None
     with system("usage-import"):
         made = imports.import_usage(actor=Job(), data=_read(path), at=utc_now(), trust=trusted)
-    said = [
-        _named(made.counts),
-        f"Comptées\u00a0: {made.added} requêtes ; déjà connues\u00a0: {len(made.counts.records) - made.added}.",
-    ]
+    known = len(made.counts.records) - made.added
+    said = [_named(made.counts), f"Comptées\u00a0: {_counted(made.added, 'requête')} ; déjà connues\u00a0: {known}."]
     if made.missing:
-        said.append(
-            f"Il manque {made.missing} fichiers entre le dernier reçu et celui-ci\u00a0: demandez-les au laboratoire."
-        )
+        lost = _counted(made.missing, "fichier")
+        said.append(f"Il manque {lost} entre le dernier reçu et celui-ci\u00a0: demandez-les au laboratoire.")
     return "\n".join(said)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _named(found: Counts) -> str:
     head = found.head
     return (
         f"Compteurs n°\u00a0{head.number} de {head.institution}, laboratoire {head.laboratory}, "
-        f"écrits le {head.made_at:%d/%m/%Y à %H:%M} UTC\u00a0: {head.records} requêtes."
+        f"écrits le {head.made_at:%d/%m/%Y à %H:%M} UTC\u00a0: {_counted(head.records, 'requête')}."
     )
 
 

@@ -90,13 +90,22 @@ def _said(refused: Refuse, model: str) -> dict[str, Any]:
     return {"code": said["code"], "message": said["message"], "clauses": said.get("clauses", [])}
 
 
+# Of one endpoint: the refusal's own sentence speaks of all of them.
+WHY_NOT = {
+    "class.above_clearance": "pas habilitée à recevoir ces données",
+    "model.operation_not_supported": "ne sait pas faire cette opération",
+    "endpoint.private": "réservée à son propriétaire",
+}
+
+
 def as_text(found: dict[str, Any]) -> str:
     of = f" (alias de {found['model']})" if found["alias"] else ""
-    lines = [f"{found['alias'] or found['model']}{of}, {found['operation']}, données {found['data_class'] or '?'}"]
+    lines = [f"{found['alias'] or found['model']}{of}, {found['operation']}, classe {found['data_class'] or '?'}"]
     if found["refusal"]:
         lines.append(f"Refusée : {found['refusal']['message']} [{found['refusal']['code']}]")
     for one in found["endpoints"]:
         rank = found["order"].index(one["endpoint"]) + 1 if one["endpoint"] in found["order"] else "–"
-        why = f" : {one['why_not']['message']} [{one['why_not']['code']}]" if one["why_not"] else ""
+        refused = one["why_not"]
+        why = f" : {WHY_NOT.get(refused['code'], refused['message'])} [{refused['code']}]" if refused else ""
         lines.append(f"  {rank} {one['endpoint']} ({one['operator']}, {one['country']}, {one['clearance']}){why}")
     return "\n".join(lines)

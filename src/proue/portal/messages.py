@@ -55,7 +55,7 @@ SENTENCES: Mapping[str, Promise] = {
     ),
     "endpoint.bad_capacity": _("Un moteur sert de 1 à {most} demandes à la fois."),
     "endpoint.bad_share": _("Une part revient à un établissement déclaré et va de 1 à 100 %."),
-    "endpoint.shares_above_all": _("Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
+    "endpoint.shares_above_all": _("Ensemble, les parts font {total} % de la capacité : 100 % au plus."),
     "model.is_an_alias": _("« {name} » est déjà un alias : ses clients changeraient de modèle sans le savoir."),
     "alias.is_a_model": _("« {name} » est déjà un modèle. Donnez un autre nom à l’alias."),
     "alias.of_nothing": _("Le modèle « {model} » n’est pas déclaré. Vérifiez son nom."),
