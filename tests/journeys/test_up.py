@@ -15,6 +15,7 @@ import time
 import psycopg
 import pytest
 
+from proue.config.demo.cast import ENGINES_ALIAS, RESEARCH_KEY
 from proue.config.postgres import attach
 from tests.journeys.conftest import Up, clean_env, free_port, new_data_dir
 
@@ -89,6 +90,24 @@ def test_the_gateway_answers_with_sources_that_open(proue_up):
 def test_the_institution_that_the_question_names_answers_first(proue_up, name, institution):
     _, answer = ask(proue_up, f"Quel est le délai pour justifier une absence à un examen à {name} ?")
     assert answer["choices"][0]["message"]["citations"][0]["institution"] == institution
+
+
+def test_the_demonstration_shows_a_finished_batch_a_budget_nearly_spent_and_a_name_that_ends(proue_up):
+    def told(path: str) -> dict:
+        status, body = get(proue_up, path, Authorization=f"Bearer {RESEARCH_KEY}")
+        assert status == 200, body
+        return json.loads(body)
+
+    deadline = time.monotonic() + 60
+    while (batch := told("/v1/batches")["data"][0])["status"] != "completed" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert (batch["status"], batch["request_counts"]["completed"]) == ("completed", 8)
+    (budget,) = (one for one in told("/v1/me")["budgets"] if one["subject"] == "use")
+    assert (budget["limit"], budget["remaining"]) == (10, 2)
+    assert budget["used"] * 100 >= budget["warn_at"] * budget["limit"]
+    (alias,) = (one for one in told("/v1/models")["data"] if one["id"] == ENGINES_ALIAS)
+    assert alias["alias_of"] == alias["replaced_by"]
+    assert alias["retires_at"]
 
 
 def test_no_path_under_v1_reaches_the_portal_and_no_page_reaches_an_engine(proue_up):

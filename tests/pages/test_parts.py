@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 from django.template import engines
@@ -43,6 +44,16 @@ def rendered(text: str) -> str:
 def test_energy_has_two_digits_and_a_unit(value, said):
     with translation.override("fr"):
         assert figures.quantity(value, figures.ENERGY) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(1_250_000_000, "1,25 kWh"), (525_000_000, "525 Wh"), (0, "0 Wh")])
+def test_a_limit_is_said_as_it_was_declared(value, said):
+    assert figures.exactly(value, figures.ENERGY).replace("\u202f", " ") == said
+
+
+@pytest.mark.parametrize(("value", "said"), [("1.5", "1,50 €"), ("200", "200 €"), ("0.012", "0,012 €"), ("0", "0 €")])
+def test_euros_are_said_to_the_cent(value, said):
+    assert figures.euros(Decimal(value)).replace("\u00a0", " ") == said
 
 
 def test_an_interval_is_in_the_unit_of_its_value():

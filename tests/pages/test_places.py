@@ -240,6 +240,9 @@ def test_a_budget_shows_what_is_left_and_warns(site, limit, words):
     for word in (use.purpose, "aujourd’hui", f"{limit} demandes" if limit < 1000 else "demandes", *words):
         assert word in page, page[:3000]
     assert use.purpose not in text_of(site.client("stranger").get(reverse("usage")))
+    door = text_of(site.client("dpo").get(reverse("institution")))
+    assert ("Voir tous les budgets" in door) == (limit < 1000)
+    assert all(word in door for word in words if limit < 1000 and word != "80 %"), door[:2000]
 
 
 def test_figures_of_a_month_that_served_something(site):

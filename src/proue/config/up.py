@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,8 +173,10 @@ def up(options: Options) -> int:
         _prepare(options, variables, supervisor)
         supervisor.add("portal", proue("portal"), variables)
         supervisor.add("engine", proue("engine", "extractive"), variables)
+        _wait_for(supervisor, lambda: _engine_listens(options))  # what the worker asks for first is not refused
         supervisor.add("worker", proue("worker"), variables)
-        _wait_until_ready(options, supervisor)
+        if not _wait_for(supervisor, lambda: _is_ready(options)):
+            say(f"Proue n’est pas encore prêt après {READY_S:g} s ; voyez {options.data_dir / 'log'}.")
         _welcome(options, time.monotonic() - started)
         while True:
             supervisor.step()
@@ -216,13 +218,18 @@ def _run(argv: list[str], variables: Mapping[str, str], supervisor: Supervisor) 
         )
 
 
-def _wait_until_ready(options: Options, supervisor: Supervisor) -> None:
+def _wait_for(supervisor: Supervisor, holds: Callable[[], bool]) -> bool:
+    """Whether it came to hold in time."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         supervisor.step(0.1)
-        if _answers(options, "/readyz") and _answers(options, "/") and _engine_listens(options):
-            return
-    say(f"Proue n’est pas encore prêt après {READY_S:g} s ; voyez {options.data_dir / 'log'}.")
+        if holds():
+            return True
+    return False
+
+
+def _is_ready(options: Options) -> bool:
+    return _answers(options, "/readyz") and _answers(options, "/") and _engine_listens(options)
 
 
 def _answers(options: Options, path: str) -> bool:
