@@ -27,7 +27,7 @@ from tests.gateway.world import (
 
 MB = 1024 * 1024
 SESSION = token.sign(
-    token.token_key(SECRET, token.Session), token.Session("assistance", "p", SENSITIVE, (), time.time() + 600)
+    token.token_key(SECRET, token.Session), token.Session("assistance", "p", SENSITIVE, (), time.time() + 86_400)
 )
 DIGEST = token.key_digest(KEY)
 TURN_KEY = token.token_key(SECRET, token.Turn)

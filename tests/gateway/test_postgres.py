@@ -566,8 +566,12 @@ def test_gateways_divide_a_capacity_while_they_live(started, postgres, engine):
     assert until(lambda: (slots(one), slots(two)) == (2, 1), 8)  # the first to start has the odd one
     assert two.stop() == 0
     assert until(lambda: slots(one) == 3, 8)
-    postgres.ask("INSERT INTO serving_gateway VALUES (gen_random_uuid(), now(), now() - interval '21 seconds', '{}')")
-    postgres.ask("INSERT INTO serving_gateway VALUES ('ffffffff-0000-7000-8000-000000000000', now(), now(), '{}')")
+    postgres.ask(
+        "INSERT INTO serving_gateway VALUES (gen_random_uuid(), now(), now() - interval '21 seconds', '{}', '[]')"
+    )
+    postgres.ask(
+        "INSERT INTO serving_gateway VALUES ('ffffffff-0000-7000-8000-000000000000', now(), now(), '{}', '[]')"
+    )
     assert until(lambda: slots(one) == 2, 8)  # the silent one is not counted
 
 

@@ -169,7 +169,7 @@ def test_the_list_of_keys_is_filtered_by_its_address(site):
 
 
 @pytest.mark.parametrize(
-    ("path", "most"), [("keys", 7), ("institution", 9), ("usage", 13), ("commons", 7), ("models", 10), ("home", 9)]
+    ("path", "most"), [("keys", 8), ("institution", 9), ("usage", 13), ("commons", 7), ("models", 11), ("home", 9)]
 )
 def test_a_list_asks_as_much_of_the_database_for_one_row_as_for_sixty(site, path, most):
     client = site.client("dpo")
