@@ -47,10 +47,11 @@ def whole_answers(root: Path, seconds: int) -> tuple[dict[str, dict[int, Load]],
     with (
         world.mock(root) as mock,
         world.proxy(root, mock.port) as proxy,
+        world.bare(root, mock.port) as bare,
         world.gateway(root, mock.port) as gateway,
     ):
         for _ in range(ROUNDS):
-            for name, system in (("mock", mock), ("nginx", proxy), ("gateway", gateway)):
+            for name, system in (("mock", mock), ("nginx", proxy), ("bare", bare), ("gateway", gateway)):
                 for connections in (10, 64):
                     load = clients.wrk(root, system.port, connections=connections, seconds=seconds)
                     loads.setdefault(name, {}).setdefault(connections, []).append(load)
@@ -134,7 +135,12 @@ def report(seconds: int) -> tuple[str, bool]:
         crowd = crowds(root)
     speed = shield.measure()
     mock, nginx, ours = loads["mock"], loads["nginx"], loads["gateway"]
-    names = {"mock": "mock engine, direct", "nginx": "nginx, plain reverse proxy", "gateway": "**Proue gateway**"}
+    names = {
+        "mock": "mock engine, direct",
+        "nginx": "nginx, plain reverse proxy",
+        "bare": "our server and pool, doing nothing",
+        "gateway": "**Proue gateway**",
+    }
     rows = [
         [
             names[name],

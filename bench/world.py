@@ -155,6 +155,11 @@ def grant(institution: str = "0999901A") -> snapshot.Grant:
     )
 
 
+def bare(root: Path, upstream: int) -> "contextlib.AbstractContextManager[Running]":
+    port = free_port()
+    return running([*pinned(0), sys.executable, "-m", "bench.bare", str(port), str(upstream)], port)
+
+
 def gateway(root: Path, upstream: int, database_url: str = "") -> "contextlib.AbstractContextManager[Running]":
     """Authentication, policy, metering, impact and journal on; without a database the snapshot comes from its copy."""
     port = free_port()
