@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from proue.gateway import errors
+from proue.gateway import errors, naming
 from proue.gateway.errors import GatewayError
 from proue.institutions import queries as institutions
 from proue.kernel.dataclass import DataClass
@@ -44,9 +44,6 @@ def explain(*, model: str, use: str, data_class: str | None, operation: str, at:
     now = at.timestamp()
     alias = snapshot.aliases.get(model)
     name = model if alias is None else alias.model_at(now)
-    ends = [
-        one.retirement for one in (alias, snapshot.models.get(name)) if one is not None and one.retirement is not None
-    ]
     decision = decide(
         snapshot.routes,
         grant,
@@ -56,7 +53,7 @@ def explain(*, model: str, use: str, data_class: str | None, operation: str, at:
         max_tokens=0,
         now=now,
         alias=model if alias is not None else "",
-        retired=any(one.at <= now for one in ends),
+        retired=naming.retired(naming.ending(snapshot, model, now), now),
     )
     effective = effective_class(grant, data_class)
     found: list[tuple[Target, Refuse | None]] = []

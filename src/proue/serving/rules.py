@@ -33,7 +33,18 @@ ASSISTANT_OPERATIONS = (Operation.CHAT.value,)
 NO_KEY = ""  # of the grants that session tokens name
 
 
-class OfferLike(Protocol):
+class EndingLike(Protocol):
+    """A name whose end may be announced."""
+
+    @property
+    def retires_at(self) -> datetime | None: ...
+    @property
+    def retirement_announced_at(self) -> datetime | None: ...
+    @property
+    def replaced_by(self) -> str: ...
+
+
+class OfferLike(EndingLike, Protocol):
     """One model at one endpoint (supply.queries.Offer)."""
 
     @property
@@ -76,15 +87,9 @@ class OfferLike(Protocol):
     def shares(self) -> tuple[tuple[str, int], ...]: ...
     @property
     def hardware(self) -> Mapping[str, Any]: ...
-    @property
-    def retires_at(self) -> datetime | None: ...
-    @property
-    def retirement_announced_at(self) -> datetime | None: ...
-    @property
-    def replaced_by(self) -> str: ...
 
 
-class AliasLike(Protocol):
+class AliasLike(EndingLike, Protocol):
     @property
     def name(self) -> str: ...
     @property
@@ -95,12 +100,6 @@ class AliasLike(Protocol):
     def then_from(self) -> datetime | None: ...
     @property
     def created_at(self) -> datetime: ...
-    @property
-    def retires_at(self) -> datetime | None: ...
-    @property
-    def retirement_announced_at(self) -> datetime | None: ...
-    @property
-    def replaced_by(self) -> str: ...
 
 
 class UseLike(Protocol):
@@ -194,7 +193,7 @@ def routes(
     )
 
 
-def _retirement(one: OfferLike | AliasLike) -> Retirement | None:
+def _retirement(one: EndingLike) -> Retirement | None:
     if one.retires_at is None or one.retirement_announced_at is None:
         return None
     return Retirement(one.retires_at.timestamp(), one.retirement_announced_at.timestamp(), one.replaced_by)
