@@ -12,6 +12,7 @@ import uvloop
 from proue.gateway import server
 from proue.gateway.settings import Limits
 from proue.gateway.tasks import spawn
+from proue.gateway.tick import Tick
 from proue.gateway.upstream import Origin, Upstreams, ask
 
 HEAD = (
@@ -20,8 +21,8 @@ HEAD = (
 
 
 async def serve(port: int, upstream: int) -> None:
-    limits = Limits()
-    upstreams = Upstreams(limits)
+    limits, tick = Limits(), Tick()
+    upstreams = Upstreams(limits, tick)
     pool = upstreams.pool(Origin("127.0.0.1", upstream))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -37,7 +38,7 @@ async def serve(port: int, upstream: int) -> None:
             pool.release(connection)
         server.respond(send, 200, [(b"content-length", b"%d" % len(answer))], answer)
 
-    http = server.make_server(app, limits)
+    http = server.make_server(app, limits, tick)
     sweeping = spawn(upstreams.sweep(), name="pool-sweep")
     await http.serve(sockets=[server.listen("127.0.0.1", port, share=False)])
     sweeping.cancel()

@@ -12,6 +12,7 @@ from proue.gateway import journal, shipping
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import CLOSED, OPENED, PROGRESS, Journal, Spool, frame, left_behind, records
 from proue.gateway.tasks import spawn, stop
+from proue.gateway.tick import Corked, Tick
 from proue.kernel.ids import uuid7
 from proue.wire import usage as wire
 from proue.wire.usage import Outcome, Usage
@@ -200,18 +201,91 @@ def test_a_clean_end_keeps_what_was_not_shipped(spool):
     assert left_behind(spool.left()) == {}
 
 
-def test_a_record_that_the_disk_refuses_is_found_again_by_the_next_process(book, spool, monkeypatch):
-    one = usage()
+def broken(handle, data, offset):
+    raise OSError(5, "Input/output error")
+
+
+def test_how_a_request_ended_waits_for_a_disk_that_takes_it_again(book, spool, monkeypatch):
+    one, other = usage(), usage()
     ticket = book.open(one)
-
-    def broken(handle, data, offset):
-        raise OSError(5, "Input/output error")
-
-    with monkeypatch.context() as patch, pytest.raises(GatewayError, match=r"journal\.full"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", broken)
-        book.close(ticket, one)
-    assert book.in_flight == 1
-    assert left_behind(spool.left()) == {one.id: one}
+        book.close(ticket, msgspec.structs.replace(one, outcome=Outcome.DONE))
+        assert left_behind(spool.left()) == {one.id: one}, "killed now, the next process finds it interrupted"
+        with pytest.raises(GatewayError, match=r"journal\.full"):
+            book.open(other)
+    assert book.keep()
+    assert left_behind(spool.left()) == {}
+    assert [wire.decode(payload).outcome for payload in ship_all(book)] == [Outcome.DONE]
+
+
+def test_a_segment_stays_while_the_end_of_one_of_its_requests_is_not_on_disk(book, spool, monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 32 * 1024)
+    first = usage()
+    ticket = book.open(first)
+    while len(book.segments) == 1:
+        one = usage()
+        book.close(book.open(one), one)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", broken)
+        book.close(ticket, first)
+        ship_all(book)
+        assert left_behind(spool.left()) == {first.id: first}
+    assert book.keep()
+    ship_all(book)
+    assert (left_behind(spool.left()), len(spool.left())) == ({}, 1)
+
+
+async def test_the_records_of_a_tick_are_one_write_before_anything_leaves(spool, monkeypatch):
+    """Nothing reaches an engine before its request is on disk, and no client has an answer before its Usage is."""
+    tick, done = Tick(), []
+    book = Journal(spool, limit=LIMIT, tick=tick)
+    write = os.pwrite
+
+    def written(handle, data, offset):
+        done.append([kind for kind, _, _ in records(data)])
+        return write(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", written)
+    engine, client = Corked(Socket(done, "engine"), tick), Corked(Socket(done, "client"), tick)
+    engine.write(b"question, ")
+    engine.write(b"whole")
+    ticket = book.open(usage())
+    client.write(b"answer")
+    book.close(ticket, ticket.usage)
+    assert done == []
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert done == [[OPENED, CLOSED], ("engine", b"question, whole"), ("client", b"answer")]
+    book.end()
+
+
+async def test_what_the_disk_did_not_take_does_not_leave(spool, monkeypatch):
+    tick, done = Tick(), []
+    book = Journal(spool, limit=LIMIT, tick=tick)
+    engine = Corked(Socket(done, "engine"), tick, lambda: done.append("refused"))
+    client = Corked(Socket(done, "client"), tick)
+    monkeypatch.setattr(os, "pwrite", broken)
+    book.open(usage())
+    engine.write(b"question")
+    client.write(b"sorry")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert done == ["refused", ("client", b"sorry")]
+    monkeypatch.undo()
+    book.end()
+    assert left_behind(spool.left()) == {}, "it was not let in"
+
+
+class Socket(asyncio.Transport):
+    def __init__(self, done, name) -> None:
+        self.done, self.name = done, name
+
+    def write(self, data) -> None:
+        self.done.append((self.name, bytes(data)))
+
+    def is_closing(self) -> bool:
+        return False
 
 
 async def test_a_full_disk_does_not_end_shipping_for_ever(spool, book, monkeypatch):

@@ -5,6 +5,7 @@ import gc
 import weakref
 
 from proue.gateway.settings import Limits
+from proue.gateway.tick import Tick
 from proue.gateway.upstream import Connection, Unreachable
 
 
@@ -20,7 +21,7 @@ async def test_a_failure_holds_nothing_of_the_request_that_met_it():
     async def ask() -> None:
         held = Held()
         found.append(weakref.ref(held))
-        connection = Connection(Limits(), asyncio.get_running_loop())
+        connection = Connection(Limits(), asyncio.get_running_loop(), Tick())
         connection.connection_lost(None)
         await connection.head(1.0)
 

@@ -15,6 +15,7 @@ from proue.gateway.routing import Depth, Routing
 from proue.gateway.settings import Limits
 from proue.gateway.snapshot import Source
 from proue.gateway.tasks import spawn, stop
+from proue.gateway.tick import Tick
 from proue.gateway.upstream import Connection, Origin, Pool, UpstreamFailed, ask
 from proue.wire.snapshot import Snapshot, Target
 
@@ -73,10 +74,11 @@ class Poller:
         routes: Routes,
         routing: Routing,
         limits: Limits,
+        tick: Tick,
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._source, self._routes, self._routing, self._limits = source, routes, routing, limits
+        self._source, self._routes, self._routing, self._limits, self._tick = source, routes, routing, limits, tick
         self._clock = clock or asyncio.get_running_loop().time
         self._away: dict[Origin, float] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -114,7 +116,7 @@ class Poller:
     async def _page(self, origin: Origin, target: Target) -> bytes | None:
         limits = self._limits
         head = self._routes.route(target, METRICS).head + b"accept: text/plain\r\nconnection: close\r\n\r\n"
-        pool, connection = Pool(origin, limits), None
+        pool, connection = Pool(origin, limits, self._tick), None
         deadline = self._clock() + limits.metrics_s
         try:
             async with asyncio.timeout(limits.metrics_s):

@@ -1,8 +1,9 @@
 """The write-ahead journal: `opened` before the engine is called, `closed` after, on local disk.
 
 A record is [length u32][crc32 u32][kind u8][payload]. Segments are allocated whole, so that a request that was let in
-can always be closed, also on a full disk; the first zero length is the end. One `pwrite` outlives `kill -9`; a thread
-flushes to the platter every SYNC_S for power cuts. A segment goes when all it holds has been shipped.
+can always be closed, also on a full disk; the first zero length is the end. The records of one tick of the event loop
+are one `pwrite`, before anything of them leaves (`tick`); it outlives `kill -9`, and a thread flushes to the platter
+every SYNC_S for power cuts. A segment goes when all it holds has been shipped.
 """
 
 import errno
@@ -20,6 +21,7 @@ from uuid import UUID
 import msgspec
 
 from proue.gateway.errors import GatewayError
+from proue.gateway.tick import Tick
 from proue.kernel.quantity import TOKENS
 from proue.wire import usage as wire
 from proue.wire.codec import UnreadableWire
@@ -29,6 +31,7 @@ log = logging.getLogger("proue.gateway")
 
 HEADER = struct.Struct("<IIB")
 OPENED, PROGRESS, CLOSED = 1, 2, 3
+KIND_AT = HEADER.size - 1
 PROGRESS_BODY = struct.Struct("<16sIQ")  # id, output tokens so far, instant in microseconds
 RECORD_MAX = 1536
 OPENED_MAX = 1280  # leaves room for the impact figures of the same record, closed
@@ -133,16 +136,21 @@ class Spool:
 
 
 class Journal:
-    """Used by one event loop; only the flush runs in a thread."""
+    """Used by one event loop; only the flush runs in a thread. Without a `tick`, each record is written at once."""
 
-    def __init__(self, spool: Spool, *, limit: int) -> None:
+    def __init__(self, spool: Spool, *, limit: int, tick: Tick | None = None) -> None:
         self._spool = spool
+        self._tick = tick
+        self._waiting: list[bytes] = []  # records, for the end of the tick
+        self._waiting_bytes = 0
         self._limit = limit
         self._number = max((int(path.stem) for path in spool.left()), default=0)
         self._left_bytes = sum(path.stat().st_size for path in spool.left())
         self._tickets: set[Ticket] = set()
         self.segments: list[Segment] = []
         self._current = self._new_segment()
+        if tick is not None:
+            tick.keep = self.keep
         self._dirty = False  # written by the loop, read by the thread: one reference, no lock
         self._rotated: list[Segment] = []  # full ones whose last records the platter may not have yet
         self._ended = threading.Event()
@@ -168,24 +176,56 @@ class Journal:
             log.error("usage of %d bytes does not fit the journal", len(record))
             raise GatewayError("journal.full")
         kept = (len(self._tickets) + 2) * RECORD_MAX  # every request under way can still be closed
-        if self._current.size + kept > SEGMENT_BYTES:
+        if self._size + kept > SEGMENT_BYTES:
             self._rotate()
+        if not self._add(record):
+            raise GatewayError("journal.full")
         ticket = Ticket(usage, record, self._current)
-        self._write(record)
         self._current.open.add(ticket)
         self._tickets.add(ticket)
         return ticket
 
     def progress(self, ticket: Ticket, tokens_out: int, at_us: int) -> None:
         record = frame(PROGRESS, PROGRESS_BODY.pack(ticket.usage.id.bytes, min(tokens_out, 2**32 - 1), at_us))
-        if self._current.size + len(record) + (len(self._tickets) + 1) * RECORD_MAX <= SEGMENT_BYTES:
-            self._write(record)
+        if self._size + len(record) + (len(self._tickets) + 1) * RECORD_MAX <= SEGMENT_BYTES:
+            self._add(record)
 
     def close(self, ticket: Ticket, usage: Usage) -> None:
-        """When the disk itself fails, the ticket stays open: the next process makes it `interrupted`."""
-        self._write(frame(CLOSED, wire.encode(usage)))
+        """When the disk itself fails, the record waits until it takes it; the next process finds it `interrupted`."""
+        self._add(frame(CLOSED, wire.encode(usage)))
         self._tickets.discard(ticket)
         ticket.segment.open.discard(ticket)
+
+    @property
+    def _size(self) -> int:
+        """Of the current segment, with what waits for it."""
+        return self._current.size + self._waiting_bytes
+
+    def _add(self, record: bytes) -> bool:
+        """Whether it is written, or will be at the end of the tick."""
+        self._waiting.append(record)
+        self._waiting_bytes += len(record)
+        if self._tick is None:
+            return self.keep()
+        self._tick.want()
+        return True
+
+    def keep(self) -> bool:
+        """Writes what waits. When the disk refuses: whether a request was let in is for whoever asked to forget, how
+        one ended waits on."""
+        if not self._waiting:
+            return True
+        try:
+            self._write(b"".join(self._waiting))
+        except GatewayError:
+            self._wait_for([one for one in self._waiting if one[KIND_AT] == CLOSED])
+            return False
+        self._wait_for([])
+        return True
+
+    def _wait_for(self, records: list[bytes]) -> None:
+        self._waiting = records
+        self._waiting_bytes = sum(map(len, records))
 
     def _write(self, record: bytes) -> None:
         current = self._current
@@ -200,7 +240,7 @@ class Journal:
         self._dirty = True
 
     def _rotate(self) -> None:
-        if self.spool_bytes + SEGMENT_BYTES > self._limit:
+        if not self.keep() or self.spool_bytes + SEGMENT_BYTES > self._limit:
             raise GatewayError("journal.full")
         full, self._current = self._current, self._new_segment()
         self._rotated.append(full)
@@ -253,6 +293,8 @@ class Journal:
 
     def was_shipped(self, segment: Segment, offset: int) -> None:
         segment.shipped = offset
+        if not self.keep():  # how a request of an old segment ended is not on disk yet
+            return
         for old in self.segments[:-1]:
             if old.shipped < old.size or not self._carry_over(old):
                 break  # oldest first: an `opened` never outlives the segment of its `closed`
@@ -290,9 +332,10 @@ class Journal:
                     log.error("journal not flushed: %s", error.strerror)  # noqa: TRY400
 
     def end(self) -> None:
-        """Flushes; removes what is wholly shipped, keeps the rest for whoever comes next."""
+        """Writes and flushes; removes what is wholly shipped, keeps the rest for whoever comes next."""
         self._ended.set()
         self._sync.join()
+        self.keep()
         self._flush()
         for segment in self.segments:
             os.close(segment.handle)

@@ -34,6 +34,7 @@ from proue.gateway.settings import BadSetting, Settings, settings_from_env
 from proue.gateway.shipping import Shipper
 from proue.gateway.snapshot import Source
 from proue.gateway.tasks import spawn, stop
+from proue.gateway.tick import Tick
 from proue.gateway.upstream import Upstreams
 from proue.wire import token
 
@@ -82,7 +83,8 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
     laboratory = await _laboratory(settings)
     socket = server.listen(settings.host, settings.port, share=settings.workers > 1)
     spool = Spool.claim(settings.spool_dir)
-    journal = Journal(spool, limit=limits.spool_bytes)
+    tick = Tick()
+    journal = Journal(spool, limit=limits.spool_bytes, tick=tick)
     source = laboratory or Source(
         database_url=settings.database_url,
         secret_key=settings.secret_key,
@@ -94,9 +96,9 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         quota = Leased(source.id, settings.database_url, take_s=limits.budget_take_s)
     line = Line(limits, part=lambda: source.part)
     metrics = Metrics(line)
-    nodes = Nodes(settings, source=source, metrics=metrics)
+    nodes = Nodes(settings, source=source, metrics=metrics, tick=tick)
     source.nodes = nodes.answering
-    upstreams = Upstreams(limits, nodes.open)
+    upstreams = Upstreams(limits, tick, nodes.open)
     access = logs.AccessLog(output, enabled=settings.log_level in {"debug", "info"})
 
     def gauges() -> dict[str, float]:
@@ -129,7 +131,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
         quota=quota,
     )
     app = App(settings, source=source, means=means, access=access, gauges=gauges, nodes=nodes)
-    http = server.make_server(app, limits)
+    http = server.make_server(app, limits, tick)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, http, "should_exit", True)
@@ -138,7 +140,7 @@ async def _serve(settings: Settings, output: logs.Output) -> int:
     others = [
         spawn(upstreams.sweep(), name="pool-sweep"),
         spawn(nodes.run(), name="nodes"),
-        spawn(Poller(source, means.routes, means.routing, limits).run(), name="engine-queues"),
+        spawn(Poller(source, means.routes, means.routing, limits, tick).run(), name="engine-queues"),
         spawn(http.close_the_slow(head_s=limits.head_s, send_s=limits.send_s), name="slow-clients"),
     ]
     shipping = spawn(shipper.run(), name="shipper") if shipper else None

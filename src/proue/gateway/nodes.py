@@ -18,6 +18,7 @@ from proue.gateway.request import Request, Scope
 from proue.gateway.server import take_over
 from proue.gateway.settings import Settings
 from proue.gateway.snapshot import Source
+from proue.gateway.tick import Tick
 from proue.gateway.upstream import NODE as SCHEME
 from proue.gateway.upstream import Connection, Unreachable
 from proue.wire import identity
@@ -37,7 +38,8 @@ class Carried(Connection):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if isinstance(self.transport, Pipe) and self.transport.leaving:
+        pipe = self.transport and self.transport.real
+        if isinstance(pipe, Pipe) and pipe.leaving:
             self.reusable = False
 
 
@@ -80,8 +82,9 @@ def _head(path: bytes) -> list[tuple[bytes, bytes]]:
 
 
 class Nodes:
-    def __init__(self, settings: Settings, *, source: Source, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, *, source: Source, metrics: Metrics, tick: Tick) -> None:
         self.settings = settings
+        self._tick = tick
         self._source = source
         self._metrics = metrics
         self._self = Self(identity.of_gateway(settings.secret_key))
@@ -96,7 +99,7 @@ class Nodes:
         if not links:
             raise Unreachable("no node of this endpoint is connected")
         link = min(links, key=lambda one: one.streams)
-        connection = Carried(self.settings.limits, asyncio.get_running_loop())
+        connection = Carried(self.settings.limits, asyncio.get_running_loop(), self._tick)
         try:
             number = link.open(_head(ENGINE))
         except H2Error as error:

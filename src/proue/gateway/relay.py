@@ -43,6 +43,7 @@ from proue.gateway.upstream import (
     Dead,
     GoneBefore,
     Malformed,
+    NotKept,
     Pool,
     TooSlow,
     Unreachable,
@@ -169,7 +170,7 @@ def _judge(stay: Stay, failed: UpstreamFailed) -> None:
     if isinstance(failed, Refused):
         wait = retry.delay_ms(dict(failed.headers), time.time())
         stay.answered(failed.status, None if wait is None else wait / 1000)
-    elif not isinstance(failed, (Busy, Misconfigured)):  # a full pool and a bad declaration are our own doing
+    elif not isinstance(failed, (Busy, Misconfigured, NotKept)):  # a full pool, a bad declaration, our disk: our doing
         stay.failed()
 
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from proue.gateway.errors import GatewayError, payload
 from proue.gateway.settings import Limits
+from proue.gateway.tick import Corked, Tick
 
 SWEEP_S = 1.0
 BACKLOG = 2048
@@ -64,6 +65,7 @@ class Unsized(int):
 
 class Door(HttpToolsProtocol):
     head_limit: ClassVar[int]
+    tick: ClassVar[Tick]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,7 +75,7 @@ class Door(HttpToolsProtocol):
         self.stalled_since = 0.0  # 0: the client takes what we send
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.tick))
         self.head_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,9 +130,9 @@ class Door(HttpToolsProtocol):
         self.transport.close()
 
 
-def door(limits: Limits) -> type[Door]:
+def door(limits: Limits, tick: Tick) -> type[Door]:
     """The protocol class for these limits: uvicorn makes the instances."""
-    return type("Door", (Door,), {"head_limit": limits.head_bytes})
+    return type("Door", (Door,), {"head_limit": limits.head_bytes, "tick": tick})
 
 
 def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
@@ -173,8 +175,10 @@ def take_over(send: Send, head: bytes) -> asyncio.Transport:
     door: Door = getattr(cycle.on_response, "__self__")  # noqa: B009
     door.connections.discard(door)
     cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(head)
-    return cycle.transport
+    corked = cast("Corked", cycle.transport)
+    corked.write(head)
+    corked.leave()
+    return corked.real
 
 
 class Server(uvicorn.Server):
@@ -202,11 +206,11 @@ def _since(connection: object, name: str, now: float) -> float:
     return now - start if start else 0.0
 
 
-def make_server(app: Any, limits: Limits) -> Server:
+def make_server(app: Any, limits: Limits, tick: Tick) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http=door(limits),
+            http=door(limits, tick),
             loop="none",
             ws="none",
             lifespan="off",

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import httptools
 
 from proue.gateway.settings import Limits
+from proue.gateway.tick import Corked, Tick
 
 SWEEP_S = 1.0
 NODE, API = "node:", "/v1"
 INFORMATIONAL = range(100, 200)
 BODILESS = frozenset({204, 304})
-SEND_TOGETHER = 64 * 1024  # below this, one write; above, the body is not copied
 
 Through = Callable[[str], "Connection"]  # by an endpoint's node; raises Unreachable
 Watch = Callable[[Callable[[], None]], None]  # "call this when the client leaves", at once if it has left
@@ -70,6 +70,16 @@ class TooSlow(UpstreamFailed):
 
 class Busy(UpstreamFailed):
     code = "upstream.busy"
+
+
+class NotKept(UpstreamFailed):
+    """Our own disk refused to hold that it was asked: nothing was sent."""
+
+    code = "journal.full"
+
+    @property
+    def elsewhere(self) -> bool:
+        return False
 
 
 class ClientGone(Exception):
@@ -146,15 +156,16 @@ def _tls() -> ssl.SSLContext:
 class Connection(asyncio.Protocol):
     """One connection; one exchange at a time: `send`, then `head`, then `read` until it returns nothing."""
 
-    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, tick: Tick) -> None:
         self._limits = limits
         self._loop = loop
+        self._tick = tick
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._gone = False
         self._expired = False
-        self.transport: asyncio.Transport | None = None
+        self.transport: Corked | None = None
         self.closed = False
         self.idle_since = 0.0
         self._reset(head_only=False)
@@ -182,11 +193,8 @@ class Connection(asyncio.Protocol):
         if self._gone:
             raise GoneBefore
         self._reset(head_only=head_only)
-        if len(body) < SEND_TOGETHER:
-            self.write(head + body)
-        else:
-            self.write(head)
-            self.write(body)
+        self.write(head)
+        self.write(body)
 
     def write(self, data: bytes) -> None:
         if self.transport is not None and not self.closed:
@@ -276,7 +284,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = Corked(cast("asyncio.Transport", transport), self._tick, self._not_kept)
         raw = transport.get_extra_info("socket")
         if raw is not None and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -299,6 +307,11 @@ class Connection(asyncio.Protocol):
             if self._head_size > self._limits.head_bytes:
                 self._failure = self._failure or Malformed
                 self.abort()
+        self._wake()
+
+    def _not_kept(self) -> None:
+        self._failure = self._failure or NotKept
+        self.abort()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -364,9 +377,10 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections to one origin: last used, first taken; the rest age and go."""
 
-    def __init__(self, origin: Origin, limits: Limits, through: Through | None = None) -> None:
+    def __init__(self, origin: Origin, limits: Limits, tick: Tick, through: Through | None = None) -> None:
         self.origin = origin
         self._limits = limits
+        self._tick = tick
         self._through = through
         self._idle: list[Connection] = []
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -415,7 +429,7 @@ class Pool:
             return self._through(origin.node)
 
         def make() -> Connection:
-            return Connection(self._limits, loop)
+            return Connection(self._limits, loop, self._tick)
 
         try:
             async with within(self._limits.connect_s, watch):
@@ -464,15 +478,16 @@ class Pool:
 class Upstreams:
     """One pool for each origin."""
 
-    def __init__(self, limits: Limits, through: Through | None = None) -> None:
+    def __init__(self, limits: Limits, tick: Tick, through: Through | None = None) -> None:
         self._limits = limits
+        self._tick = tick
         self._through = through
         self._pools: dict[Origin, Pool] = {}
 
     def pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._limits, self._through)
+            pool = self._pools[origin] = Pool(origin, self._limits, self._tick, self._through)
         return pool
 
     def connections(self) -> tuple[int, int]:
