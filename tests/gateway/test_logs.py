@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import threading
 import time
 
 import pytest
@@ -17,7 +18,10 @@ MB = 1024 * 1024
 def pipe():
     read, write = os.pipe()
     yield read, write
-    os.close(read)
+    os.close(read)  # who still writes is let go, and ends before its descriptor is another test's
+    for thread in threading.enumerate():
+        if thread.name == "log-output":
+            thread.join(5)
     os.close(write)
 
 

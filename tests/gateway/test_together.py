@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from proue.gateway import body as bodies
+from proue.gateway.admission import admit
 from proue.gateway.errors import GatewayError
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.line import Line
 from proue.gateway.metrics import Metrics
 from proue.gateway.quota import Local
-from proue.gateway.relay import Exchange, Means, admit
+from proue.gateway.relay import Exchange, Means
 from proue.gateway.request import Memory, Request
 from proue.gateway.route import Routes
 from proue.gateway.routing import Routing
@@ -441,7 +442,7 @@ def test_a_fault_of_ours_settles_and_leaves(tmp_path, fault, raised, spent):
         scope["proue.link"] = NoLink()
         asking = Request(scope, None, None, request_id="x", memory=Memory(1))  # type: ignore[arg-type]
         exchange = Faulty(means, asking, known, one, asked, Operation.CHAT,
-                          admit(known, one, asked, Operation.CHAT, None, frozenset()), uuid7())  # fmt: skip
+                          admit(known, one, asked, Operation.CHAT, None), uuid7())  # fmt: skip
         exchange.fault = fault
         if fault == "full":
             os.close(means.journal.segments[0].handle)

@@ -25,6 +25,7 @@ from proue.gateway import (
     transcription,
 )
 from proue.gateway import body as bodies
+from proue.gateway.admission import admit
 from proue.gateway.body import Asked
 from proue.gateway.counting import Count
 from proue.gateway.dialects import Dialect
@@ -37,7 +38,7 @@ from proue.gateway.line import Ahead
 from proue.gateway.logs import AccessLog, Line
 from proue.gateway.metrics import CONTENT_TYPE, exposition
 from proue.gateway.nodes import Nodes
-from proue.gateway.relay import Exchange, Means, admit
+from proue.gateway.relay import Exchange, Means
 from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
 from proue.gateway.settings import Settings
@@ -201,14 +202,14 @@ class App:
         wanted = request.headers.get(b"x-proue-data-class")
         if explain.wanted(request):
             return await self._explained(request, snapshot, grant, asked, operation)
-        admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        admitted = admit(snapshot, grant, asked, operation, wanted)
         restricted.check(admitted, asked)
         veil = self._raised(snapshot, grant, asked)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
                 await asyncio.to_thread(veil.look)
             admitted = self._settled(
-                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
+                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, floor=floor)
             )
         admitted = self._means.routing.choose(admitted, grant, asked, operation)
         return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
@@ -236,11 +237,11 @@ class App:
         operation, wanted = Operation.TRANSCRIPTION, request.headers.get(b"x-proue-data-class")
         if explain.wanted(request):
             return await self._explained(request, snapshot, grant, asked, operation)
-        admitted = admit(snapshot, grant, asked, operation, wanted, frozenset())
+        admitted = admit(snapshot, grant, asked, operation, wanted)
         veil = self._raised(snapshot, grant, asked, readable=False)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             admitted = self._settled(
-                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, frozenset(), floor)
+                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, floor=floor)
             )
         admitted = self._means.routing.choose(admitted, grant, asked, operation)
         means = self._means

@@ -4,8 +4,6 @@ The top level is always written anew from its raw values. One path, and no smugg
 of two "model" keys would otherwise serve another model than the one we admitted. Nested bytes stay as they came.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from proue.gateway.errors import GatewayError
@@ -22,7 +20,7 @@ _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """`fields` are the raw values of the top level, last of duplicates."""
 
     fields: dict[str, msgspec.Raw]

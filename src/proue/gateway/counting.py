@@ -6,6 +6,7 @@ The text goes where the conversation itself would go, by the same policy, and no
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proue.gateway import meter, route
 from proue.gateway.body import Asked
@@ -31,7 +32,7 @@ class Count(Exchange):
     @staticmethod
     def of(asked: Asked) -> Asked:
         """Nothing will be generated."""
-        return asked._replace(stream=False, reserve=0)
+        return replace(asked, stream=False, reserve=0)
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -79,5 +80,5 @@ class Count(Exchange):
             request.link.forget()
             pool.release(connection)
 
-    def _usage(self, *, reserved: int | None = None) -> Usage:
-        return msgspec.structs.replace(super()._usage(reserved=reserved), operation=OPERATION)
+    def _opening(self, reserved: int) -> Usage:
+        return replace(super()._opening(reserved), operation=OPERATION)

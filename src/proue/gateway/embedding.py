@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from msgspec.structs import replace
+
 from proue.gateway.body import Asked
 from proue.gateway.dialects import vectors
 from proue.gateway.dialects.vectors import ENCODING
@@ -26,7 +28,7 @@ class Embedding(Exchange):
     @staticmethod
     def of(asked: Asked) -> Asked:
         """Engines that check their fields refuse `"encoding_format": null`, which some clients send."""
-        return asked._replace(fields={name: raw for name, raw in asked.fields.items() if bytes(raw) != NULL})
+        return replace(asked, fields={name: raw for name, raw in asked.fields.items() if bytes(raw) != NULL})
 
     @property
     def _packed(self) -> bool:
@@ -49,7 +51,7 @@ class Embedding(Exchange):
         asked = super()._readable()
         if not self._plainly:
             return asked
-        return asked._replace(fields={name: raw for name, raw in asked.fields.items() if name != ENCODING})
+        return replace(asked, fields={name: raw for name, raw in asked.fields.items() if name != ENCODING})
 
     async def _relay(self, connection: Connection, ticket: Ticket) -> None:
         if connection.status not in REFUSED or ENCODING not in self._asked.fields:

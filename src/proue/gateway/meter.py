@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from proue.kernel.impact import METHOD, Coefficients, Estimate, Interval, estimate
+from proue.kernel.impact import METHOD, Coefficients, estimate
 from proue.wire.usage import Impact, Range
 
 OPAQUE = "opaque"
@@ -47,25 +47,13 @@ def impact_of(coefficients: Coefficients | None, counts: Counts, seconds: float)
     """None when nothing is known of the machine: no figure is better than an invented one."""
     if coefficients is None:
         return None
-    figures: Estimate = estimate(
+    return estimate(
         coefficients,
         tokens_in=counts.tokens_in,
         tokens_in_cached=counts.tokens_in_cached,
         tokens_out=counts.tokens_out,
         seconds=seconds,
     )
-    return Impact(
-        energy_uwh=_range(figures.energy_uwh),
-        ghg_marginal_ug=_range(figures.ghg_marginal_ug),
-        ghg_full_ug=_range(figures.ghg_full_ug),
-        water_ul=_range(figures.water_ul),
-        tier=figures.tier,
-        method=figures.method,
-    )
-
-
-def _range(interval: Interval) -> Range:
-    return Range(interval.value, interval.low, interval.high)
 
 
 def impacts_json(impact: Impact | None) -> dict[str, Any]:
@@ -103,6 +91,7 @@ def splice(body: bytes, fields: dict[str, msgspec.Raw], usage: dict[str, Any], i
     """The answer with `usage.impacts`: only the usage object is written anew, the other bytes stay."""
     old = bytes(fields["usage"])
     new = msgspec.json.encode({**usage, "impacts": impacts})
-    if body.count(old) == 1:
-        return body.replace(old, new, 1)
+    at = body.rfind(old)  # it is near the end
+    if at >= 0 and body.find(old) == at:
+        return body[:at] + new + body[at + len(old) :]
     return msgspec.json.encode({**fields, "usage": msgspec.Raw(new)})

@@ -4,6 +4,7 @@ from email.utils import formatdate
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proue.gateway.body import Asked
 from proue.wire.snapshot import Alias, Model, Retirement, Snapshot
@@ -20,13 +21,13 @@ def resolved(snapshot: Snapshot, asked: Asked, now: float) -> Asked:
     fields = asked.fields
     if "model" in fields:
         fields = {**fields, "model": msgspec.Raw(msgspec.json.encode(alias.model_at(now)))}
-    asked = asked._replace(model=alias.model_at(now), alias=alias.name, fields=fields)
+    asked = replace(asked, model=alias.model_at(now), alias=alias.name, fields=fields)
     retirement = nearest(alias.retirement, None if model is None else model.retirement)
     return asked if retirement is None else _ending(asked, retirement)
 
 
 def _ending(asked: Asked, retirement: Retirement) -> Asked:
-    return asked._replace(retirement=retirement)
+    return replace(asked, retirement=retirement)
 
 
 def nearest(*given: Retirement | None) -> Retirement | None:

@@ -18,9 +18,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol, cast
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from proue.gateway import body as bodies
 from proue.gateway import errors, line, meter, naming, quota, retry, route
+from proue.gateway.admission import admit
 from proue.gateway.body import Asked
 from proue.gateway.dialects import Speech, Stream
 from proue.gateway.errors import GatewayError
@@ -53,7 +55,7 @@ from proue.gateway.upstream import (
     within,
 )  # fmt: skip
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import SILENT, Admit, Operation, Refuse, closed_by, decide
+from proue.kernel.policy import SILENT, Admit, Operation, closed_by
 from proue.wire import token
 from proue.wire.snapshot import Budget, Grant, Price, Snapshot, Target
 from proue.wire.usage import Impact, Outcome, Usage
@@ -93,48 +95,6 @@ class Means:
     routing: Routing
     line: line.Line
     quota: Local
-
-
-def admit(
-    snapshot: Snapshot,
-    grant: Grant,
-    asked: Asked,
-    operation: Operation,
-    wanted: str | None,
-    tried: frozenset[str],
-    floor: DataClass = DataClass.PUBLIC,
-) -> Admit:
-    """Raises GatewayError. A fallback asks again: what may not be decided is not sent."""
-    now = time.time()
-    decision = decide(
-        snapshot.routes,
-        grant,
-        model=asked.model,
-        operation=operation,
-        asked_class=wanted,
-        max_tokens=asked.reserve,
-        now=now,
-        tried=tried,
-        floor=floor,
-        alias=asked.alias,
-        retired=asked.retirement is not None and now >= asked.retirement.at,
-    )
-    if isinstance(decision, Refuse):
-        raise refusal(decision, asked)
-    return decision
-
-
-def refusal(refused: Refuse, asked: Asked) -> GatewayError:
-    error = GatewayError(
-        refused.code,
-        param=refused.param,
-        definitive=refused.definitive,
-        status=refused.status,
-        because=refused.because,
-    )
-    if refused.code == "model.retired" and asked.retirement is not None:
-        error.details |= {"name": asked.alias or asked.model, "instead": naming.replacement(asked.retirement)}
-    return error
 
 
 class Stage(Protocol):
@@ -274,7 +234,7 @@ class Exchange:
             try:
                 await self._serve(ticket)
             finally:
-                usage = self._usage()
+                usage = self._closing(ticket.usage)
                 if self._hold is not None:  # whatever the disk says next
                     self._means.quota.settle(self._hold, usage.drawn, time.time())
                 self._count()
@@ -309,7 +269,7 @@ class Exchange:
 
     def _opened_in_journal(self) -> Ticket:
         try:
-            return self._means.journal.open(self._usage(reserved=self._admitted.reserve))
+            return self._means.journal.open(self._opening(self._admitted.reserve))
         except BaseException:
             if self._hold is not None:
                 self._means.quota.undo(self._hold, time.time())
@@ -753,6 +713,13 @@ class Exchange:
 
     async def _read_whole(self, connection: Connection, limit: int, *, first: bool = False) -> bytes:
         """`first`: of an answer that is still awaited, not of what is said of it."""
+        whole = connection.take()
+        if whole is not None:
+            if first:
+                self._first_byte_us = self._elapsed_us()
+            if len(whole) > limit:
+                raise GatewayError("upstream.too_large")
+            return whole
         parts: list[bytes] = []
         size = 0
         idle = self._means.limits.idle_s
@@ -841,43 +808,57 @@ class Exchange:
     def _estimate(self) -> Impact | None:
         return meter.impact_of(self.target.coefficients, self._counts, time.monotonic() - self._opened)
 
-    def _usage(self, *, reserved: int | None = None) -> Usage:
-        """With `reserved`: what the journal says if this process dies now."""
-        grant, counts, target = self._grant, self._counts, self.target
-        opening, hold = reserved is not None, self._hold
-        impact = None if opening else self._impact or self._estimate()
+    def _opening(self, reserved: int) -> Usage:
+        """What the journal says if this process dies now."""
+        grant, target, hold = self._grant, self.target, self._hold
         return Usage(
-            id=self._id,
-            request_id=self._request.id,
-            opened_us=self._opened_us,
-            closed_us=self._opened_us if opening else self._opened_us + self._elapsed_us(),
-            institution=grant.institution,
-            use_id=grant.use_id,
-            key_id=grant.key_id,
+            self._id,
+            self._request.id,
+            self._opened_us,
+            self._opened_us,
+            grant.institution,
+            grant.use_id,
+            grant.key_id,
+            self._asked.model,
+            target.endpoint,
+            self._operation,
+            self._admitted.data_class,
+            self._outcome,
+            grant.person,
+            served_as=target.served_as,
+            stream=self._asked.stream,
+            tokens_in=self._counts.tokens_in,
+            tokens_out=reserved,
+            estimated=True,
+            holder=None if hold is None else self._means.quota.holder,
+            budgets=() if hold is None else hold.budgets,
+            drawn=() if hold is None else hold.amounts,
+        )
+
+    def _closing(self, opening: Usage) -> Usage:
+        """Where it was served, or last tried, and what it used."""
+        counts, target = self._counts, self.target
+        impact = self._impact or self._estimate()
+        return replace(
+            opening,
+            closed_us=self._opened_us + self._elapsed_us(),
             model=self._asked.model,
             endpoint=target.endpoint,
-            operation=self._operation,
-            data_class=int(self._admitted.data_class),
+            data_class=self._admitted.data_class,
             outcome=self._outcome,
-            person=grant.person,
             served_as=target.served_as,
             stream=self._asked.stream,
             status=self.status,
             tokens_in=counts.tokens_in,
             tokens_in_cached=counts.tokens_in_cached,
-            tokens_out=reserved or 0 if opening else counts.tokens_out,
+            tokens_out=counts.tokens_out,
             tokens_reasoning=counts.tokens_reasoning,
             estimated=counts.estimated,
             first_byte_us=self._first_byte_us,
             impact=impact,
             shielded=self._shielded,
-            holder=None if hold is None else self._means.quota.holder,
-            budgets=() if hold is None else hold.budgets,
-            drawn=() if hold is None else hold.amounts if opening else self._drawn(impact),
+            drawn=() if self._hold is None else quota.drawn(counts, impact, self._price),
         )
-
-    def _drawn(self, impact: Impact | None) -> Amounts:
-        return quota.drawn(self._counts, impact, self._price)
 
     def _count(self) -> None:
         metrics, operation = self._means.metrics, self._operation

@@ -8,7 +8,7 @@ from typing import Any
 from proue.gateway import errors
 from proue.gateway.dialects import Dialect
 from proue.gateway.errors import Answer, GatewayError, prefers_english
-from proue.gateway.server import Link, Send, respond
+from proue.gateway.server import Link, Send, respond, whole_body
 from proue.gateway.settings import MB
 
 Scope = MutableMapping[str, Any]
@@ -103,7 +103,10 @@ class Request:
         announced = self.headers.get(b"content-length", "")
         if announced.isdigit() and int(announced) > limit:
             raise GatewayError("request.too_large", limit=limit // MB)
-        message = await self.receive()  # what came with the head, most often all
+        whole = whole_body(self.receive)
+        if whole is not None:
+            return self._within(whole, limit)
+        message = await self.receive()
         if message["type"] == "http.disconnect":
             raise Gone
         if not message.get("more_body"):

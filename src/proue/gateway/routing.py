@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from proue.gateway.body import Asked
@@ -182,6 +183,7 @@ class Routing:
         if place is not None and place.opened:
             if now < place.next_at():
                 raise Unavailable(place.next_at() - now)
+            admitted = msgspec.structs.replace(admitted)  # a decision may be many requests'; who probes is one of them
             self._probes(place, admitted, now)
         return admitted
 

@@ -71,8 +71,10 @@ class Door(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.link = Link()
         self.head_size = 0  # of a head that is not whole yet
+        self.fed = 0  # bytes of what is being parsed
         self.head_since = 0.0  # 0: no head is awaited
         self.stalled_since = 0.0  # 0: the client takes what we send
+        self.idle_since = 0.0  # 0: a request is under way, or its head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.tick))
@@ -92,11 +94,13 @@ class Door(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.idle_since = 0.0
         self.head_size = 0
         self.head_since = self.loop.time()
         self.scope["proue.link"] = self.link  # type: ignore[typeddict-unknown-key]
 
     def data_received(self, data: bytes) -> None:
+        self.fed = len(data)
         super().data_received(data)
         if self.head_since and not self.transport.is_closing():
             self.head_size += len(data)
@@ -105,10 +109,11 @@ class Door(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.head_since = 0.0
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-        if size > self.head_limit:
-            self.head_size = size
-            raise ValueError("head too large")  # httptools turns it into its own error
+        if self.head_size + self.fed > self.head_limit:  # else no head in it is too large
+            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+            if size > self.head_limit:
+                self.head_size = size
+                raise ValueError("head too large")  # httptools turns it into its own error
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0" and self.cycle is not None:  # it knows no chunks: it reads to the end
             self.cycle.chunked_encoding = False
@@ -120,6 +125,18 @@ class Door(HttpToolsProtocol):
             self.flow.resume_reading()
         if self.cycle.response_complete and not self.cycle.keep_alive:
             self.transport.close()  # `respond` lingered for this
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without its timer for each answer: `close_the_slow` looks at all."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         too_large = self.head_size > self.head_limit
@@ -165,6 +182,19 @@ def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], bod
     cycle.on_response()
 
 
+def whole_body(receive: Callable[[], Awaitable[Any]]) -> bytes | None:
+    """The body, when all of it came with the head, as it mostly does: uvicorn's message is an event and a dictionary.
+
+    `receive` is the bound method of uvicorn's cycle; nothing is to be received afterwards."""
+    cycle = cast("RequestResponseCycle", getattr(receive, "__self__"))  # noqa: B009
+    if cycle.more_body or cycle.disconnected or cycle.response_complete:
+        return None
+    body, cycle.body = bytes(cycle.body), bytearray()
+    cycle.flow.resume_reading()
+    cycle.message_event.clear()
+    return body
+
+
 def take_over(send: Send, head: bytes) -> asyncio.Transport:
     """After this head the connection is HTTP's no more: uvicorn forgets it, and does not wait for it when it stops.
 
@@ -188,7 +218,7 @@ class Server(uvicorn.Server):
         yield
 
     async def close_the_slow(self, *, head_s: float, send_s: float) -> None:
-        """A client that dribbles its head, or takes nothing of its answer, holds nothing for long."""
+        """Who dribbles its head, takes nothing of its answer, or asks nothing more, holds nothing for long."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
@@ -196,8 +226,11 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 late = _since(connection, "head_since", now) > head_s
                 stalled = _since(connection, "stalled_since", now) > send_s
+                idle = _since(connection, "idle_since", now) > KEEP_ALIVE_S
                 if (late or stalled) and connection.transport is not None:
                     connection.transport.abort()
+                elif idle and connection.transport is not None:
+                    connection.transport.close()
 
 
 def _since(connection: object, name: str, now: float) -> float:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proue.gateway.body import Asked
 from proue.gateway.errors import GatewayError
@@ -145,7 +146,7 @@ class Veil:
                 _unreadable(_any.decode(fields[name])) for name in SAID if name in fields
             )
             if not self._blind:
-                self._masked = self._asked._replace(fields=self._mask(fields))
+                self._masked = replace(self._asked, fields=self._mask(fields))
         except UNREADABLE:
             self._blind = True
 

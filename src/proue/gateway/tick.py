@@ -6,27 +6,33 @@ is in the journal, and no client has the whole of an answer before its Usage is 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+EVERY_S = 0.02
 TOGETHER = 64 * 1024  # below this, parts are copied into one write; above, they leave as they are
 
 
 class Tick:
     """One per event loop."""
 
-    __slots__ = ("_due", "_leaving", "keep")
+    __slots__ = ("_due", "_leaving", "_soon", "keep", "waits")
 
     def __init__(self) -> None:
+        self.waits = Waits()
         self.keep: Callable[[], bool] = _nothing  # writes to the disk; whether all of it is there
         self._due = False
         self._leaving: list[Corked] = []
+        self._soon: Callable[[Callable[[], None]], object] | None = None  # asked of asyncio once: it is a system call
 
     def want(self) -> None:
         """Something is to leave."""
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self.end)
+            if self._soon is None:
+                self._soon = asyncio.get_running_loop().call_soon
+            self._soon(self.end)
 
     def add(self, corked: "Corked") -> None:
         self._leaving.append(corked)
@@ -118,3 +124,34 @@ class Corked(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.real.set_protocol(protocol)
+
+
+class Waits:
+    """Ends waits that last too long, `EVERY_S` late at most: a timer for each would cost more than most waits."""
+
+    __slots__ = ("_ringing", "_until")
+
+    def __init__(self) -> None:
+        self._until: dict[Callable[[], None], float] = {}
+        self._ringing = False
+
+    def begin(self, late: Callable[[], None], seconds: float) -> None:
+        """`late` is called, once, when they have passed; the same callable waits for one thing at a time."""
+        self._until[late] = time.monotonic() + seconds
+        if not self._ringing:
+            self._ringing = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(EVERY_S, self._ring, loop)
+
+    def end(self, late: Callable[[], None]) -> None:
+        self._until.pop(late, None)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
+        over = [late for late, until in self._until.items() if until <= now]
+        for late in over:
+            del self._until[late]
+            late()
+        self._ringing = bool(self._until)
+        if self._ringing:
+            loop.call_later(EVERY_S, self._ring, loop)

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from msgspec.structs import replace
+
 from proue.gateway import route
 from proue.gateway.body import RESERVE_DEFAULT, Asked
 from proue.gateway.dialects.form import Form, boundary
@@ -166,7 +168,7 @@ class Transcription(Exchange):
 
     async def _relay(self, connection: Connection, ticket: Ticket) -> None:
         kind = connection.header(b"content-type") or b""
-        self._asked = self._asked._replace(stream=kind.startswith(EVENTS))
+        self._asked = replace(self._asked, stream=kind.startswith(EVENTS))
         try:
             await super()._relay(connection, ticket)
         finally:

@@ -8,6 +8,7 @@ ends any wait at once, that for a connection too.
 import asyncio
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -223,6 +224,14 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         return block
 
+    def take(self) -> bytes | None:
+        """The whole body when all of it is here; else nothing, and `read` waits for it."""
+        if not self.complete or self._gone:
+            return None
+        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+        self._blocks.clear()
+        return block
+
     def _headed(self) -> bool:
         return self.head_done
 
@@ -230,7 +239,7 @@ class Connection(asyncio.Protocol):
         return self.complete or bool(self._blocks)
 
     async def _until(self, ready: Callable[[], bool], seconds: float, more: More | None) -> None:
-        timer: asyncio.TimerHandle | None = None
+        waits, waiting = self._tick.waits, False
         try:
             while not ready():
                 if self._gone:
@@ -239,17 +248,17 @@ class Connection(asyncio.Protocol):
                     raise self._failure
                 if seconds <= 0 and (more is None or (seconds := more()) <= 0):
                     raise TooSlow
-                if timer is None:
-                    self._expired = False
-                    timer = self._loop.call_later(seconds, self._late)
+                if not waiting:
+                    waiting, self._expired = True, False
+                    waits.begin(self._late, seconds)
                 self._waiter = self._loop.create_future()
                 await self._waiter
                 if self._expired:
-                    timer, seconds = None, 0
+                    waiting, seconds = False, 0
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            if waiting:
+                waits.end(self._late)
         if self._gone:
             raise ClientGone
 
@@ -446,7 +455,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         if connection.reusable and connection.complete and not connection.closed:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             connection.abort()
@@ -498,7 +507,7 @@ class Upstreams:
     async def sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = asyncio.get_running_loop().time()
+            now = time.monotonic()
             for origin, pool in list(self._pools.items()):
                 pool.sweep(now)
                 if not pool.in_use and not pool.idle:
@@ -521,7 +530,9 @@ async def ask(
     """Send a whole request and wait for the head of its answer. The caller releases the connection to the pool."""
     connection, reused = await pool.acquire(watch)
     try:
-        return await _ask_on(connection, head, body, watch, seconds, more)
+        watch(connection.client_gone)
+        connection.send(head, body)
+        await connection.head(seconds, more)
     except Unreachable:
         pool.release(connection)
         if not reused:
@@ -529,18 +540,14 @@ async def ask(
     except BaseException:
         pool.release(connection)
         raise
+    else:
+        return connection
     connection, _ = await pool.acquire(watch, fresh=True)
     try:
-        return await _ask_on(connection, head, body, watch, seconds, more)
+        watch(connection.client_gone)
+        connection.send(head, body)
+        await connection.head(seconds, more)
     except BaseException:
         pool.release(connection)
         raise
-
-
-async def _ask_on(
-    connection: Connection, head: bytes, body: bytes, watch: Watch, seconds: float, more: More | None
-) -> Connection:
-    watch(connection.client_gone)
-    connection.send(head, body)
-    await connection.head(seconds, more)
     return connection

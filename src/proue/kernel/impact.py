@@ -6,7 +6,6 @@ this request adds) and *full* (with its share of idle hours, host and manufactur
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -66,13 +65,15 @@ class Site:
     factor_set: str
 
 
-class Interval(NamedTuple):
+class Interval(msgspec.Struct, frozen=True, array_like=True):
+    """An integer quantity: µWh, µg or µL."""
+
     value: int
     low: int
     high: int
 
 
-class Estimate(NamedTuple):
+class Estimate(msgspec.Struct, frozen=True, array_like=True):
     energy_uwh: Interval
     ghg_marginal_ug: Interval
     ghg_full_ug: Interval
@@ -151,12 +152,12 @@ def estimate(c: Coefficients, *, tokens_in: int, tokens_in_cached: int, tokens_o
     full_ug = (energy_uwh + pool_uwh) * c.grid_g_per_kwh / 1e3 + embodied_ug
     water_ul = energy_uwh * c.water_l_per_kwh / 1e3
     return Estimate(
-        energy_uwh=_interval(energy_uwh, c),
-        ghg_marginal_ug=_interval(marginal_ug, c),
-        ghg_full_ug=_interval(full_ug, c),
-        water_ul=_interval(water_ul, c),
-        tier=c.tier,
-        method=f"{METHOD} {c.factor_set}",
+        _interval(energy_uwh, c),
+        _interval(marginal_ug, c),
+        _interval(full_ug, c),
+        _interval(water_ul, c),
+        c.tier,
+        f"{METHOD} {c.factor_set}",
     )
 
 

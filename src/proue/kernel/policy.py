@@ -4,8 +4,8 @@ Both planes ask the same function: the gateway for each request and again for ea
 beforehand where a question would go.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
@@ -118,8 +118,7 @@ class TargetView(Protocol):
     def sharing(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """`target` is the first of `choices`, all admissible, in the published order: whoever knows more takes another."""
 
     target: TargetView
@@ -136,8 +135,7 @@ class Admit:
         return Admit(target, self.data_class, self.reserve, reason, self.choices)
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     status: int
     code: str
     param: str | None = None
@@ -223,6 +221,14 @@ def decide(
         reason=f"{reason};gates={held}" if held else reason,
         choices=tuple(left),
     )
+
+
+def holds_until(grant: GrantView, targets: Sequence[TargetView], now: float) -> float:
+    """Until when `decide` says the same of a request alike, were it asked again; Unix seconds, infinite for ever."""
+    instants = [gate.until for target in targets for gate in target.gates if gate.until is not None]
+    if grant.expires_at is not None:
+        instants.append(grant.expires_at)
+    return min((instant for instant in instants if instant > now), default=math.inf)
 
 
 def _key_is_wrong(grant: GrantView, operation: str, now: float) -> Refuse | None:

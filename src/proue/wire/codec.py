@@ -4,6 +4,7 @@ Rule of change: from one version to the next, fields are only added, with a defa
 nothing newer: gateways are upgraded before the portal, one version apart.
 """
 
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,7 +29,14 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode(kind: str, body: Any, *, version: int = WIRE_VERSION) -> bytes:
-    return msgspec.msgpack.encode(Envelope(version, kind, msgspec.Raw(msgspec.msgpack.encode(body))))
+    return _before(kind, version) + msgspec.msgpack.encode(body)
+
+
+@lru_cache(maxsize=256)
+def _before(kind: str, version: int) -> bytes:
+    """What an envelope holds before its body, which comes last: written once for each kind."""
+    nothing = b"\xc0"
+    return msgspec.msgpack.encode(Envelope(version, kind, msgspec.Raw(nothing))).removesuffix(nothing)
 
 
 def decode(data: bytes | memoryview, kind: str, into: type[T]) -> T:

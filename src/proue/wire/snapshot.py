@@ -7,6 +7,7 @@ A part that did not change is not sent.
 
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -259,6 +260,11 @@ class _Layers(Mapping[bytes, Grant]):
             raise KeyError(digest)
         return grant
 
+    def get(self, digest: bytes, default: Any = None) -> Any:
+        """As Mapping's own, without its exception: most keys are known."""
+        part = self._parts.get(self._homes.get(digest, ""))
+        return (part.grant(digest) if isinstance(part, GrantsPart) else None) or default
+
     def __iter__(self) -> Iterator[bytes]:
         return (digest for part in self._parts.values() if isinstance(part, GrantsPart) for digest in part.digests)
 
@@ -270,11 +276,12 @@ class Snapshot:
     """An immutable view over the parts: a request keeps the snapshot it began with."""
 
     __slots__ = (
-        "aliases", "demo", "grants", "models", "parts", "published_at", "routes", "students", "uses",
+        "aliases", "decided", "demo", "grants", "models", "parts", "published_at", "routes", "students", "uses",
     )  # fmt: skip
 
     def __init__(self, parts: Mapping[str, Part] = MappingProxyType({}), homes: Homes | None = None) -> None:
         self.parts: Mapping[str, Part] = MappingProxyType(dict(parts))
+        self.decided: dict[Any, Any] = {}  # what its reader worked out from it: it goes with it
         policy = parts.get(POLICY)
         routes = parts.get(ROUTES)
         grants = tuple(part for part in parts.values() if isinstance(part, GrantsPart))

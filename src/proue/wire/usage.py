@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from proue.kernel.impact import Estimate, Interval
 from proue.wire import codec
 
 KIND = "usage"
@@ -18,21 +19,8 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"  # the gateway died or was stopped: opened, never closed
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True):
-    """An integer quantity with its interval: µWh, µg or µL."""
-
-    value: int
-    low: int
-    high: int
-
-
-class Impact(msgspec.Struct, frozen=True, array_like=True):
-    energy_uwh: Range
-    ghg_marginal_ug: Range
-    ghg_full_ug: Range
-    water_ul: Range
-    tier: str
-    method: str
+Range = Interval
+Impact = Estimate
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
