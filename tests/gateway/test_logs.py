@@ -53,3 +53,27 @@ def test_a_reader_that_left_ends_nothing(pipe):
     output = Output(limit=MB, handle=-1)
     output.add(b"x")
     output.end()
+
+
+def test_no_line_is_lost_while_the_thread_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "FLUSH_S", 0.0)
+    handle = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    output = Output(limit=MB, handle=handle)
+    access = AccessLog(output, enabled=True)
+    for number in range(15_000):
+        access.add(Line(1.0, f"r-{number}", "POST", 200, 0.5))
+    output.end()
+    os.close(handle)
+    said = [json.loads(line)["request_id"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert said == [f"r-{number}" for number in range(15_000)]
+
+
+def test_lines_of_requests_are_bounded_too(pipe):
+    output = Output(limit=MB, handle=pipe[1])
+    access = AccessLog(output, enabled=True, limit=3)
+    output._ended.set()
+    output._thread.join()
+    for number in range(5):
+        access.add(Line(1.0, f"r-{number}", "POST", 200, 0.5))
+    output.end()
+    assert (len(os.read(pipe[0], MB).splitlines()), output.lost) == (3, 2)
