@@ -34,9 +34,9 @@ def admit(
     Of a request alike the answer is the same until a gate closes or the key expires: it is kept with its snapshot.
     """
     now = time.time()
-    if tried or floor or not grant.key_id:
+    if tried or floor:
         return _decided(snapshot, grant, asked, operation, wanted, tried, floor, now)
-    alike = (grant.key_id, asked.model, asked.alias, operation, wanted, asked.reserve)
+    alike = (grant, asked.model, asked.alias, operation, wanted, asked.reserve)  # by value: all that the policy reads
     kept: Kept | None = snapshot.decided.get(alike)
     if kept is not None and kept.since <= now < kept.until:
         return kept.admitted
