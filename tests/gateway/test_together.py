@@ -17,11 +17,12 @@ import pytest
 from proue.gateway import body as bodies
 from proue.gateway.admission import admit
 from proue.gateway.errors import GatewayError
+from proue.gateway.exchange import Exchange
 from proue.gateway.journal import Journal, Spool
 from proue.gateway.line import Line
+from proue.gateway.means import Means
 from proue.gateway.metrics import Metrics
 from proue.gateway.quota import Local
-from proue.gateway.relay import Exchange, Means
 from proue.gateway.request import Memory, Request
 from proue.gateway.route import Routes
 from proue.gateway.routing import Routing

@@ -33,12 +33,13 @@ from proue.gateway.dialects.messages import Messages
 from proue.gateway.dialects.responses import Responses
 from proue.gateway.embedding import Embedding
 from proue.gateway.errors import Answer, GatewayError
+from proue.gateway.exchange import Exchange
 from proue.gateway.explain import Explanation
 from proue.gateway.line import Ahead
 from proue.gateway.logs import AccessLog, Line
+from proue.gateway.means import Means
 from proue.gateway.metrics import CONTENT_TYPE, exposition
 from proue.gateway.nodes import Nodes
-from proue.gateway.relay import Exchange, Means
 from proue.gateway.request import Gone, Memory, Receive, Request, Scope
 from proue.gateway.server import Send
 from proue.gateway.settings import Settings

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from proue.gateway import meter, route
 from proue.gateway.body import Asked
+from proue.gateway.exchange import Exchange
 from proue.gateway.journal import Ticket
 from proue.gateway.meter import Counts
-from proue.gateway.relay import JSON, OK, Exchange
+from proue.gateway.relay import JSON, OK
 from proue.gateway.route import Misconfigured
 from proue.gateway.sse import UNREADABLE
 from proue.gateway.upstream import UpstreamFailed, ask

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from proue.gateway.body import Asked
 from proue.gateway.dialects import vectors
 from proue.gateway.dialects.vectors import ENCODING
+from proue.gateway.exchange import Exchange
 from proue.gateway.journal import Ticket
-from proue.gateway.relay import Exchange, Refused
+from proue.gateway.refused import Refused
 from proue.gateway.upstream import Connection, Pool
 
 NULL = b"null"

@@ -14,7 +14,7 @@ from proue.gateway.admission import refusal
 from proue.gateway.body import Asked
 from proue.gateway.errors import Answer, GatewayError
 from proue.gateway.logs import Line
-from proue.gateway.relay import Means
+from proue.gateway.means import Means
 from proue.gateway.request import Request
 from proue.gateway.routing import Picked, Unavailable, energy, prefixes
 from proue.gateway.shield import Veil

@@ -23,11 +23,11 @@ from proue.gateway.journal import Journal, Spool
 from proue.gateway.laboratory import FileSource, Refused, starting_state
 from proue.gateway.leases import Leased
 from proue.gateway.line import Line
+from proue.gateway.means import Means
 from proue.gateway.metrics import Metrics
 from proue.gateway.nodes import Nodes
 from proue.gateway.outbox import Identity, Keeper, Outbox
 from proue.gateway.quota import Local
-from proue.gateway.relay import Means
 from proue.gateway.route import Routes
 from proue.gateway.routing import Routing
 from proue.gateway.settings import BadSetting, Settings, settings_from_env

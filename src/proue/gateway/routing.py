@@ -217,10 +217,11 @@ class Routing:
         ready: list[Target] = []
         waiting: list[Target] = []
         for target in choices:
-            place = self._places.get(target.endpoint)
-            if place is None or not (place.opened or now < place.aside_until):
+            if self._answers(target, now):
                 ready.append(target)
-            elif not place.opened:
+                continue
+            place = self._places[target.endpoint]
+            if not place.opened:
                 waiting.append(target)
             elif now >= place.next_at():
                 return Picked(target, "probe", 0)

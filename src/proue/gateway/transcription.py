@@ -17,8 +17,9 @@ from proue.gateway import route
 from proue.gateway.body import RESERVE_DEFAULT, Asked
 from proue.gateway.dialects.form import Form, boundary
 from proue.gateway.errors import GatewayError
+from proue.gateway.exchange import Exchange
 from proue.gateway.journal import Ticket
-from proue.gateway.relay import EVENTS, Exchange
+from proue.gateway.relay import EVENTS
 from proue.gateway.request import Gone, Request
 from proue.gateway.settings import MB, Limits
 from proue.gateway.tasks import spawn, stop
