@@ -1,5 +1,6 @@
 """Ids, periods, Paris days: the small pure things that everything leans on."""
 
+import os
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -69,3 +70,16 @@ def test_classes_are_ordered_and_an_unknown_word_is_no_class():
     assert [one.code for one in sorted(DataClass)] == codes
     with pytest.raises(KeyError):
         DataClass.from_code("secret")
+
+
+def test_a_child_process_draws_other_ids_than_its_parent():
+    read, write = os.pipe()
+    uuid7()
+    child = os.fork()
+    if not child:
+        os.write(write, uuid7(at_ms=1).bytes)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 16) != uuid7(at_ms=1).bytes
+    os.close(read)
+    os.close(write)
