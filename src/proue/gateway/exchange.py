@@ -224,8 +224,6 @@ class Exchange(Relay):
     async def _until_served(self, ticket: Ticket) -> None:
         """Endpoint after endpoint; the policy is asked again for each."""
         while (failed := await self._attempt(ticket)) is not None:
-            # Kept, it would hold its frames, and they us: nothing collects a cycle for hours.
-            failed.__traceback__ = failed.__context__ = failed.__cause__ = None
             self._failures.append(Failure(self._admitted, failed, self._wrong_of(failed)))
             self._tried |= {self.target.endpoint}
             self._leave()
@@ -285,6 +283,8 @@ class Exchange(Relay):
         else:
             return None
         log.warning("endpoint %s, request %s: %s", self.target.endpoint, self._request.id, str(failed) or failed.code)
+        # Kept, it would hold its frames, and they us: nothing collects a cycle for hours.
+        failed.__traceback__ = failed.__context__ = failed.__cause__ = None
         return failed
 
     # --- its turn

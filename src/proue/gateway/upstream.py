@@ -336,6 +336,7 @@ class Connection(asyncio.Protocol):
                 self._failure = Dead if self.heard else Unreachable
         self.resume_writing()
         self._wake()
+        self.transport = None  # it knows us, as we know it: nothing collects a cycle for long
 
     def pause_writing(self) -> None:
         self._drained = self._drained or self._loop.create_future()
