@@ -25,6 +25,7 @@ def shared_gateway(shared_engine: Engine) -> Iterator[Gateway]:
     yield gateway.start()
     assert gateway.stop() == 0, gateway.said()
     assert "trace" not in gateway.said(), gateway.said()
+    assert "held:" not in gateway.said(), gateway.said()
     shutil.rmtree(gateway.data_dir)
 
 
@@ -65,6 +66,7 @@ def shared_faulty(shared_engine: Engine, shared_good: Engine) -> Iterator[Gatewa
     yield gateway.start()
     assert gateway.stop() == 0, gateway.said()
     assert "trace" not in gateway.said(), gateway.said()
+    assert "held:" not in gateway.said(), gateway.said()
     shutil.rmtree(gateway.data_dir)
 
 
