@@ -76,6 +76,20 @@ async def test_an_abort_forgets_what_was_to_leave():
     assert socket.done == ["aborted"]
 
 
+async def test_a_connection_that_cannot_be_written_to_is_cut_and_its_neighbours_are_served(caplog):
+    class Broken(Socket):
+        def write(self, data) -> None:
+            raise RuntimeError("the handler is closed")
+
+    broken, socket, tick = Broken(), Socket(), Tick()
+    for one in (broken, socket):
+        Corked(one, tick).write(b"answer")
+    await rest()
+    assert (broken.done, socket.done) == (["aborted"], [b"answer"])
+    assert "could not be written to" in caplog.text
+    assert "answer" not in caplog.text
+
+
 async def test_waits_end_soon_after_their_time_and_never_before():
     waits, rang = Waits(), {}
     begun = time.monotonic()

@@ -6,9 +6,12 @@ is in the journal, and no client has the whole of an answer before its Usage is 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+
+log = logging.getLogger("proue.gateway")
 
 EVERY_S = 0.02
 TOGETHER = 64 * 1024  # below this, parts are copied into one write; above, they leave as they are
@@ -43,7 +46,11 @@ class Tick:
         leaving, self._leaving = self._leaving, []
         kept = self.keep()
         for corked in leaving:
-            corked.leave(kept=kept)
+            try:
+                corked.leave(kept=kept)
+            except Exception:  # one connection's fault is not its neighbours'
+                log.exception("a connection could not be written to")
+                corked.abort()
 
 
 def _nothing() -> bool:
