@@ -1,6 +1,6 @@
 """A gateway with other limits than the default ones: `python -m tests.gateway.serve '{"idle_s": 1}'`.
 
-It collects no cycle, as a gateway hardly does, and says at its end what requests it still holds: each is a snapshot more.
+It collects no cycle, as a gateway hardly does, and says at its end which requests it still holds, each with a snapshot.
 """
 
 import gc
