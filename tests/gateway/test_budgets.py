@@ -259,7 +259,7 @@ def test_a_gateway_that_stops_gives_its_leases_back(started, postgres, engine): 
     one = budget(requests=1000)
     declare(postgres, one)
     postgres.publish(published(engine, one))
-    gateway = started(None, database_url=postgres.url)
+    gateway = started(None, database_url=postgres.url, limits={"budget_take_s": 2.0})
     assert post(gateway.port).status == 200
     assert postgres.ask("SELECT count(*) FROM metering_lease") == [(1,)]
     assert gateway.stop() == 0

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import ssl
+from enum import Enum
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ MODELS = "/models"
 POSTED = {*(API + path for path in PATHS.values()), *BESIDE.values()}
 DROPPED = frozenset({b"host", b"connection", b"keep-alive", b"upgrade", b"te", b"trailer", b"proxy-authorization"})
 SWITCHED = b"101"
+MEETINGS = 8  # with gateways that we have, for each that we want: then the missing one is not there
 ASK_S = 3.0  # of the engine, whether it answers
 REFUSED = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -263,6 +265,14 @@ class _Head(asyncio.Protocol):
             self.done.set_exception(exc or ConnectionResetError("closed before an answer"))
 
 
+class Found(Enum):
+    """Who answered a call."""
+
+    ANOTHER = "a gateway more"
+    KNOWN = "one that we have"
+    NONE = "nobody"
+
+
 class Node:
     def __init__(self, settings: NodeSettings) -> None:
         """Raises BadSetting."""
@@ -350,33 +360,35 @@ class Node:
         """Until it is cancelled. A port shared by several gateways gives one of them by chance: those we have are let
         go at once, before anything is proved."""
         limits = self.settings.limits
-        wait = limits.node_retry_s
+        wait, met = limits.node_retry_s, 0
         while True:
             self._changed.clear()
             if len(self._links) >= self._wanted:
-                wait = limits.node_retry_s
+                wait, met = limits.node_retry_s, 0
                 await self._changed.wait()
                 await asyncio.sleep(random.random() * limits.node_retry_s)  # noqa: S311 - not all nodes at once
                 continue
-            if await self._dial():
-                wait = limits.node_retry_s
+            found = await self._dial()
+            if found is Found.ANOTHER:
+                wait, met = limits.node_retry_s, 0
                 continue
             await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311
-            wait = min(wait * 2, limits.node_retry_max_s)
+            met += found is Found.KNOWN
+            if found is Found.NONE or met > MEETINGS * self._wanted:  # met again by chance is no failure
+                wait = min(wait * 2, limits.node_retry_max_s)
 
-    async def _dial(self) -> bool:
-        """Whether there is one link more."""
+    async def _dial(self) -> "Found":
         try:
             async with asyncio.timeout(self.settings.limits.node_handshake_s):
                 link = await self._connected()
         except (OSError, TimeoutError, ssl.SSLError, Refused) as error:
             log.warning("not connected: %s", str(error) or type(error).__name__)
-            return False
+            return Found.NONE
         if link is None:
-            return False
+            return Found.KNOWN
         self._links[link.gateway] = link
         log.info("connected to gateway %s", link.gateway)
-        return True
+        return Found.ANOTHER
 
     async def _connected(self) -> Link | None:
         """None: a gateway to which we are connected already."""
