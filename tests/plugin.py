@@ -20,6 +20,16 @@ def _needs_database(arguments: list[str]) -> bool:
     return not paths or any("tests/unit" not in path for path in paths)
 
 
+def _forget_power_cuts(url: str) -> None:
+    """What these databases hold is worth nothing after a run; durability has clusters of its own (tests/journeys)."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
 def _prepare() -> None:
     root = Path(tempfile.mkdtemp(prefix="proue-test-"))
     os.environ["PROUE_TEST_ROOT"] = str(root)
@@ -33,6 +43,7 @@ def _prepare() -> None:
 
         running = Cluster(root / "postgres").start()
         atexit.register(running.stop)
+        _forget_power_cuts(running.urls.superuser)
         os.environ.update(zip(URLS, (running.urls.owner, running.urls.app, running.urls.system), strict=True))
 
 

@@ -194,6 +194,7 @@ def first_then(first, second):
 
 def _waits():
     with connections["system"].cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction it would be seen once for all
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
