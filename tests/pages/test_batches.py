@@ -88,5 +88,8 @@ def test_a_batch_is_cancelled_once_after_a_question(site):
     again = client.post(address)
     assert again.status_code == 400
     assert "il n’y a plus rien à annuler" in again.content.decode()
+    late = client.get(address).content.decode()
+    assert "il n’y a plus rien à annuler" in late, "an old page led here"
+    assert '<form method="post">' not in late
     with system("demo"):
         Batch.objects.filter(pk=site.batch.pk).update(state="validating", cancelling_at=None)

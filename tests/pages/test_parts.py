@@ -86,7 +86,8 @@ def test_dates_in_words():
         assert figures.moment(datetime(2026, 11, 30, 23, 30, tzinfo=UTC)) == "1er décembre 2026, 00:30"
         assert typeset("L'UE : « oui ; non » d'abord ?") == "L’UE\u00a0: «\u00a0oui\u00a0; non\u00a0» d’abord\u00a0?"
     with translation.override("en"):
-        assert figures.day(date(2026, 12, 1)) == "December 1, 2026"
+        assert figures.day(date(2026, 12, 1)) == "1 December 2026"
+        assert figures.moment(datetime(2026, 11, 30, 23, 30, tzinfo=UTC)) == "1 December 2026, 00:30"
 
 
 @given(st.text(max_size=400))

@@ -14,6 +14,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from proue.config.demo.cast import DEMO_KEY
 from proue.institutions.access import Job
 from proue.kernel.clock import utc_now
 from proue.knowledge.models import Document
@@ -21,6 +22,7 @@ from proue.portal import pagination
 from proue.portal.assistant import gateway as asking
 from proue.store.access import system
 from proue.store.rules import PUBLIC
+from proue.supply import rules
 from proue.supply.actions import Retirement, declare_alias, note_answers
 from proue.supply.models import Alias, ApiKey, Use
 from proue.supply.queries import offered_models
@@ -131,6 +133,16 @@ def test_a_key_form_says_what_is_missing(site):
         assert f'aria-describedby="{control}-' in html
 
 
+def test_a_refused_key_leaves_its_form_to_be_sent_again(site, monkeypatch):
+    monkeypatch.setattr(rules, "new_secret", lambda: DEMO_KEY)
+    form = {"use": "assistance-scolarite", "name": "de trop", "lifetime": "90"}
+    answer = site.client("teacher").post(reverse("new_key"), form)
+    html = answer.content.decode()
+    assert answer.status_code == 400
+    assert 'value="de trop"' in html
+    assert "Aucun usage ne vous permet" not in html
+
+
 def test_a_key_is_revoked_once(site):
     client = site.client("teacher")
     client.post(reverse("new_key"), {"use": "assistance-scolarite", "name": "à perdre", "lifetime": "0"})
@@ -144,7 +156,10 @@ def test_a_key_is_revoked_once(site):
     assert "n’ouvre plus rien" in done.content.decode()
     again = client.post(reverse("revoke_key", kwargs={"id": key.pk}))
     assert again.status_code == 400
-    assert "déjà révoquée" in again.content.decode()
+    late = client.get(reverse("revoke_key", kwargs={"id": key.pk}))
+    for answer in (again, late):
+        assert "déjà révoquée" in answer.content.decode()
+        assert '<form method="post">' not in answer.content.decode()
 
 
 def test_the_list_of_keys_is_filtered_by_its_address(site):

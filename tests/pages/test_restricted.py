@@ -43,3 +43,35 @@ def test_only_they_are_offered_a_key_of_it(site):
 def test_the_register_says_what_keeps_it(site):
     declare("teacher")
     assert PURPOSE in text_of(site.client("dpo").get(reverse("processing_register")))
+
+
+def key_of(client, name):
+    sent = client.post(reverse("new_key"), {"use": "labo-zrr", "name": name, "lifetime": "90"})
+    return text_of(client.get(sent.headers["Location"]))
+
+
+def test_its_key_says_whose_it_is_and_gives_no_call_that_is_refused(site):
+    name = declare("teacher")
+    said = key_of(site.client("teacher"), "banc optique")
+    assert f"Réservée à {name}" in said
+    assert "Aucune machine de cette instance ne peut recevoir ces données" in said
+    assert "curl" not in said
+    assert "Elle sert dans quelques secondes" not in said
+    assert "le prochain fichier signé" in said
+
+
+def test_the_key_of_a_person_who_is_named_no_more_is_said_closed(site):
+    declare("teacher")
+    key_of(site.client("teacher"), "banc retiré")
+
+    def listed(query=""):
+        return site.client("teacher").get(reverse("keys") + f"?q=retir%C3%A9{query}").content.decode()
+
+    assert "ne nomme plus" not in listed()
+    declare("dpo")
+    assert "son usage ne nomme plus cette personne" in listed()
+    assert "Révoquer banc retiré" in listed(), "it can still be revoked, for good"
+    assert "Aucune clé ne répond" in listed("&state=active")
+    assert ";fermée;" in listed("&format=csv")
+    declare("teacher")
+    assert "ne nomme plus" not in listed(), "named again, it opens again"

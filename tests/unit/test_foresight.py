@@ -334,6 +334,12 @@ def test_the_forecast_names_the_uses_that_would_lose_their_last_machine():
     assert closings(gates, ways, uses, NOW + 25 * DAY, NOW + 90 * DAY) == []
 
 
+def test_what_a_machine_is_not_cleared_for_closes_to_nobody():
+    gates = {"lyon": (closing(3, 10), closing(4, 10))}
+    found = closings(gates, [Way("grand", "lyon", 3)], [Use("zone", 4, ("*",))], NOW, NOW + 30 * DAY)
+    assert [(one.data_class, one.uses) for one in found] == [(3, ())]
+
+
 def test_two_machines_that_close_together_both_take_the_last_way():
     gates = {"lyon": (closing(3, 10),), "brest": (closing(3, 10),)}
     ways = [Way("grand", "lyon", 4), Way("grand", "brest", 4)]

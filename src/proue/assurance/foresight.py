@@ -364,11 +364,15 @@ ANY = "*"
 def closings(
     gates_of: Mapping[str, Sequence[Gate]], ways: Sequence[Way], uses: Sequence[Use], at: datetime, until: datetime
 ) -> list[Foreseen]:
-    """By date. Gates already closed, by then or for another reason, open no way to anybody."""
+    """By date. Gates already closed, by then or for another reason, open no way to anybody; nor do those of what the
+    machine is not cleared for."""
     found = []
+    cleared = {way.endpoint: way.clearance for way in ways}
     for endpoint, some in gates_of.items():
         for gate in some:
             if gate.closed_by or gate.until is None or not at.timestamp() < gate.until <= until.timestamp():
+                continue
+            if gate.data_class > cleared.get(endpoint, gate.data_class):
                 continue
             lost = tuple(use for use in uses if _loses(use, endpoint, gate, gates_of, ways))
             closes_at = datetime.fromtimestamp(gate.until, UTC)

@@ -84,7 +84,7 @@ def _unit(value: int, scale: tuple[tuple[str, int], ...]) -> tuple[str, int]:
 def day(value: date | datetime) -> str:
     if isinstance(value, datetime):
         value = value.astimezone(PARIS).date()
-    return _first(format_date(value, format="long", locale=language()))
+    return _first(format_date(value, format="d MMMM y", locale=language()))
 
 
 def moment(value: datetime) -> str:

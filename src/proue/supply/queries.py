@@ -352,14 +352,15 @@ def uses_for(actor: Actor) -> QuerySet[Use]:
 
 
 def keys_for(actor: Actor) -> QuerySet[ApiKey]:
-    """The actor's own keys, and all keys of the institutions where the actor reads or manages uses. Newest first."""
+    """The actor's own keys, and all keys of the institutions where the actor reads or manages uses. Newest first.
+    `opens`: not one whose restricted use names its person no more."""
     over = [
         tie.institution_id
         for tie in actor.ties
         if tie.institution_id and (tie.gives(Right.MANAGE_USES) or tie.gives(Right.READ_USAGE))
     ]
     rows = ApiKey.objects.filter(Q(person_id=actor.person_id, person__isnull=False) | Q(use__institution_id__in=over))
-    return rows.select_related("use__institution", "person").order_by("-created_at")
+    return rows.annotate(opens=_opens()).select_related("use__institution", "person").order_by("-created_at")
 
 
 def assistant_use_for(actor: Actor) -> Use | None:
@@ -402,16 +403,19 @@ def publishable_keys(
     Needs proue_system."""
     alive = Q(expires_at__isnull=True) | Q(expires_at__gt=expired_since)
     unrevoked = Q(revoked_at__isnull=True) | Q(revoked_at__gt=at)
-    # Of a restricted use, only the keys of those whom it names now.
-    named = UsePerson.objects.filter(use_id=OuterRef("use_id"), person_id=OuterRef("person_id"))
-    open_to = Q(use__data_class__lt=DataClass.RESTRICTED) | Exists(named)
-    rows = ApiKey.objects.filter(alive, unrevoked, open_to)
+    rows = ApiKey.objects.filter(alive, unrevoked, _opens())
     if institution_ids is not None:
         rows = rows.filter(use__institution_id__in=list(institution_ids))
     columns = ("use__institution_id", *(one.name for one in fields(PublishableKey)))
     found = rows.order_by("use__institution_id").values_list(*columns).iterator(chunk_size=ROWS_AT_ONCE)
     for institution_id, group in groupby(found, key=itemgetter(0)):
         yield institution_id, [PublishableKey(*row[1:]) for row in group]
+
+
+def _opens() -> Q:
+    """Of a restricted use, only the keys of those whom it names now."""
+    named = UsePerson.objects.filter(use_id=OuterRef("use_id"), person_id=OuterRef("person_id"))
+    return Q(use__data_class__lt=DataClass.RESTRICTED) | Q(Exists(named))
 
 
 def is_named(use: Use, person_id: UUID | None) -> bool:

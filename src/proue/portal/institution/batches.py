@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from proue.batches import access, actions, queries
-from proue.batches.rules import CANCELLABLE, LINE_REFUSALS, OVER
+from proue.batches.rules import CANCELLABLE, LINE_REFUSALS, OVER, NotCancellable
 from proue.kernel.refusal import NotFound, Refusal
 from proue.portal.errors import status_of
 from proue.portal.institution.access import check_entry, tabs
@@ -82,7 +82,8 @@ def cancel(request: ActorRequest, id: UUID) -> HttpResponse:
     check_entry(request.actor)
     batch = access.batch_to_cancel(request.actor, id)
     if request.method != "POST":
-        return render(request, "institution/cancel_batch.html", _shown(request, batch))
+        alert = "" if batch.state in CANCELLABLE else say(NotCancellable())
+        return render(request, "institution/cancel_batch.html", {**_shown(request, batch), "alert": alert})
     try:
         actions.cancel_batch(actor=request.actor, batch=batch, at=request.at)
     except Refusal as refusal:

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from proue.institutions.access import Actor
 from proue.institutions.rules import Right
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import is_shared, may_use
+from proue.kernel.policy import reachable
 from proue.kernel.refusal import Refusal
 from proue.portal.assistant.routes import grant_of
 from proue.portal.errors import status_of
@@ -28,7 +28,9 @@ from proue.portal.messages import say
 from proue.portal.pagination import MAX_EXPORT, as_csv, asked, page_of, searched
 from proue.portal.requests import ActorRequest
 from proue.portal.words import CLASSES
+from proue.serving import queries as serving
 from proue.supply import access, actions, queries
+from proue.supply.rules import AlreadyRevoked
 from proue.wire.seal import seal, unseal
 
 WAITING = "new-key"  # in the session: what is sealed there is for the next page only
@@ -67,7 +69,7 @@ def _filtered(request: ActorRequest, rows: QuerySet[Any], state: str, sort: str,
     elif state == "expired":
         rows = rows.filter(over, revoked_at__isnull=True)
     elif state == "active":
-        rows = rows.filter(revoked_at__isnull=True).exclude(over)
+        rows = rows.filter(revoked_at__isnull=True, opens=True).exclude(over)
     if text:
         rows = rows.filter(Q(name__icontains=text) | Q(use__code__icontains=text) | Q(prefix__startswith=text))
     order = SORTS[sort]
@@ -78,9 +80,14 @@ def _filtered(request: ActorRequest, rows: QuerySet[Any], state: str, sort: str,
 def _shown(request: ActorRequest, key: Any) -> dict[str, Any]:
     own = key.person_id is not None and key.person_id == request.actor.person_id
     right = Right.MANAGE_KEYS if own else Right.MANAGE_USES
-    state = key.state(request.at).value
-    revocable = state == "active" and request.actor.may(right, key.use.institution_id)
+    state = _state(request, key)
+    revocable = state in {"active", "closed"} and request.actor.may(right, key.use.institution_id)
     return {"key": key, "state": state, "own": own, "revocable": revocable}
+
+
+def _state(request: ActorRequest, key: Any) -> str:
+    state = str(key.state(request.at).value)
+    return "closed" if state == "active" and not key.opens else state
 
 
 def _export(request: ActorRequest, rows: QuerySet[Any]) -> HttpResponse:
@@ -90,7 +97,7 @@ def _export(request: ActorRequest, rows: QuerySet[Any]) -> HttpResponse:
             key.name,
             key.prefix,
             key.use.code,
-            _state_words(key.state(request.at).value),
+            _state_words(_state(request, key)),
             *(one.isoformat(timespec="seconds") if one else "" for one in _instants(key)),
         ]
         for key in rows[:MAX_EXPORT]
@@ -103,7 +110,8 @@ def _instants(key: Any) -> tuple[Any, Any, Any]:
 
 
 def _state_words(state: str) -> str:
-    return {"active": _("en service"), "expired": _("expirée"), "revoked": _("révoquée")}[state]
+    words = {"active": _("en service"), "expired": _("expirée"), "revoked": _("révoquée"), "closed": _("fermée")}
+    return words[state]
 
 
 def _open_uses(actor: Actor) -> list[Any]:
@@ -126,12 +134,12 @@ def new(request: ActorRequest) -> HttpResponse:
     choices = [(use.code, f"{use.purpose} ({CLASSES[DataClass(use.data_class)]})") for use in uses]
     form = KeyForm(request.POST if request.method == "POST" else None, uses=choices)
     if request.method == "POST" and form.is_valid():
-        return _created(request, form)
+        return _created(request, form, uses)
     status = 400 if form.errors else 200
     return render(request, "institution/new_key.html", {"form": form, "uses": uses}, status=status)
 
 
-def _created(request: ActorRequest, form: KeyForm) -> HttpResponse:
+def _created(request: ActorRequest, form: KeyForm, uses: list[Any]) -> HttpResponse:
     """Then another page: this one, loaded again, would make another key. The secret waits sealed in the session."""
     use = access.use_for(request.actor, form.cleaned_data["use"], Right.READ)
     try:
@@ -143,7 +151,7 @@ def _created(request: ActorRequest, form: KeyForm) -> HttpResponse:
             at=request.at,
         )
     except Refusal as refusal:
-        context = {"form": form, "alert": say(refusal)}
+        context = {"form": form, "uses": uses, "alert": say(refusal)}
         return render(request, "institution/new_key.html", context, status=status_of(refusal))
     sealed = seal(settings.SECRET_KEY, WAITING, made.secret)
     request.session[WAITING] = [str(made.key.id), urlsafe_b64encode(sealed).decode()]
@@ -163,12 +171,13 @@ def created(request: ActorRequest, id: UUID) -> HttpResponse:
     if request.method == "GET":
         del request.session[WAITING]
     grant = grant_of(key.use)
-    names = [one.name for one in queries.offered_models() if may_use(grant, one.name) and is_shared(one, grant)]
+    names = reachable(serving.routes(), grant, now=request.at.timestamp())
     context = {
         "key": key,
         "secret": unseal(settings.SECRET_KEY, WAITING, urlsafe_b64decode(sealed)),
         "use": key.use,
-        "model": names[0] if names else "proue-citations",
+        "model": names[0] if names else "",
+        "restricted": key.use.data_class == DataClass.RESTRICTED,
         "base_url": f"{settings.PUBLIC_URL}/v1",
     }
     return render(request, "institution/created_key.html", context)
@@ -179,7 +188,8 @@ def revoke(request: ActorRequest, id: UUID) -> HttpResponse:
     check_entry(request.actor)
     key = access.key_for(request.actor, id, Right.MANAGE_KEYS)
     if request.method != "POST":
-        return render(request, "institution/revoke_key.html", {"key": key})
+        alert = say(AlreadyRevoked()) if key.revoked_at else ""
+        return render(request, "institution/revoke_key.html", {"key": key, "alert": alert})
     try:
         actions.revoke_key(actor=request.actor, key=key, at=request.at)
     except Refusal as refusal:

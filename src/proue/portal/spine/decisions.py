@@ -10,8 +10,10 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from proue.institutions import queries as institutions
+from proue.institutions.access import Actor
 from proue.kernel.dataclass import DataClass
-from proue.kernel.policy import Because, Gate, closed_by
+from proue.kernel.policy import OPEN, Because, Gate, closed_by
 from proue.kernel.refusal import NotFound
 from proue.portal.pagination import as_csv, asked
 from proue.portal.requests import ActorRequest
@@ -49,6 +51,7 @@ def why(request: ActorRequest, endpoint: str, data_class: str) -> HttpResponse:
         "target": target,
         "data_class": asked_class,
         "cleared": asked_class <= target.clearance,
+        "shared": _answers(target, request.actor),
         "gate": gate,
         "code": code,
         **_held(gate, closed_by(target, asked_class, request.at.timestamp())),
@@ -96,6 +99,12 @@ def _target(endpoint: str) -> Target:
     raise NotFound("endpoint")
 
 
+def _answers(target: Target, actor: Actor) -> bool:
+    """Whether a request of whoever reads may be sent there."""
+    own = {tie.institution_id for tie in actor.ties if tie.institution_id}
+    return target.sharing in OPEN or target.owner in institutions.uais_of(own).values()
+
+
 def _class(code: str) -> DataClass:
     try:
         return DataClass.from_code(code)
@@ -104,7 +113,6 @@ def _class(code: str) -> DataClass:
 
 
 def _instant(seconds: float | None) -> datetime | None:
-
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
@@ -119,6 +127,7 @@ class Way:
     target: Target
     data_class: DataClass
     open: bool
+    cleared: bool  # by its operator, whatever the checks say
     because: Sequence[Because]
     closes_at: datetime | None
 
@@ -138,10 +147,11 @@ def index(request: ActorRequest) -> HttpResponse:
     ways = [one for one in _ways(request.at) if not state or one.open == (state == "open")]
     if request.GET.get("format") == "csv":
         rows = (
-            [one.code, one.target.endpoint, one.data_class.code, one.open, ",".join(b.check for b in one.because)]
+            [one.code, one.target.endpoint, one.data_class.code, one.open, ",".join(b.check for b in one.because),
+             one.cleared]
             for one in ways
-        )
-        return as_csv("decisions", ["code", "endpoint", "data_class", "open", "closed_by"], rows)
+        )  # fmt: skip
+        return as_csv("decisions", ["code", "endpoint", "data_class", "open", "closed_by", "cleared"], rows)
     return render(request, "spine/decisions.html", {"ways": ways, "state": state})
 
 
@@ -151,12 +161,14 @@ def _ways(at: datetime) -> list[Way]:
     for name, target in sorted(targets.items()):
         for gate in sorted(target.gates, key=lambda gate: gate.data_class):
             because = closed_by(target, gate.data_class, at.timestamp())
+            cleared = gate.data_class <= target.clearance
             found.append(
                 Way(
                     code=decision_code(name, gate.data_class),
                     target=target,
                     data_class=DataClass(gate.data_class),
-                    open=not because,
+                    open=cleared and not because,
+                    cleared=cleared,
                     because=because,
                     closes_at=None if because else _instant(gate.until),
                 )
@@ -171,11 +183,22 @@ def detail(request: ActorRequest, code: str) -> HttpResponse:
     if entity.kind != EntityKind.DECISION:
         raise NotFound("decision")
     versions = [_version(one.version, one.at, one.body) for one in links.versions(entity.object_id)]
-    return render(
-        request,
-        "spine/decision.html",
-        {"entity": entity, "now": versions[0], "versions": versions, "lineage": links.lineage(entity)},
-    )
+    context = {
+        "entity": entity,
+        "now": versions[0],
+        "cleared": _cleared(versions[0]),
+        "versions": versions,
+        "lineage": links.lineage(entity),
+    }
+    return render(request, "spine/decision.html", context)
+
+
+def _cleared(now: Mapping[str, Any]) -> bool:
+    """Of a machine that serves no more, the decision alone is told."""
+    try:
+        return bool(now["data_class"] <= _target(now["endpoint"]).clearance)
+    except NotFound:
+        return True
 
 
 def _version(number: int, at: datetime, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,17 @@ if (sessionStorage.getItem("proue.owner") !== owner) {
   sessionStorage.setItem("proue.owner", owner);
 }
 
+// Two clicks in a hurry send a form once: what it does is not done twice.
+const HURRY_MS = 5000;
+let sent = new WeakMap();
+addEventListener("pageshow", () => { sent = new WeakMap(); });
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (event.timeStamp - (sent.get(form) ?? -HURRY_MS) < HURRY_MS) event.preventDefault();
+  else sent.set(form, event.timeStamp);
+});
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 for (const button of document.querySelectorAll("[data-theme-switch]")) {
   const shown = document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
