@@ -16,24 +16,29 @@ from proue.institutions.rules import NotAllowed
 from proue.kernel.verdict import Verdict
 from proue.ledger.models import Fact
 from proue.portal.proofs.own_words import EXTRAS, OBSERVED, UNKNOWNS
+from proue.specification import actions as specification
 from proue.store import links
 from proue.store.access import scope, scopes, system
 from proue.store.rules import EntityKind
+from tests import database
 from tests.rooms.spine import Spine
 
 
 @pytest.fixture
 def loaded(committed, now):
     """The catalogue, and one need behind it."""
-    world = Spine(now)
-    with system("demo"):
-        for row, _ in catalogue.load_requirements(actor=Job(), at=now):
-            if row.code == "EX-SEC-005":
-                from proue.specification import actions as specification
 
-                specification.link_requirement_to_need(actor=Job(), requirement=row, need=world.need, at=now)
-        checks.load_checks(actor=Job(), at=now)
-    return world
+    def build():
+        world = Spine(now)
+        with system("demo"):
+            for row, _ in catalogue.load_requirements(actor=Job(), at=now):
+                if row.code == "EX-SEC-005":
+                    specification.link_requirement_to_need(actor=Job(), requirement=row, need=world.need, at=now)
+            checks.load_checks(actor=Job(), at=now)
+        return world
+
+    with database.copy_of("own", build) as world:
+        yield world
 
 
 @pytest.fixture
