@@ -30,7 +30,7 @@ SESSION = token.sign(
     token.token_key(SECRET, token.Session), token.Session("assistance", "p", SENSITIVE, (), time.time() + 86_400)
 )
 DIGEST = token.key_digest(KEY)
-TURN_KEY = token.token_key(SECRET, token.Tick)
+TURN_KEY = token.token_key(SECRET, token.Turn)
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +107,13 @@ def test_who_may_not_reaches_nothing(gateway, portal, headers, status, code):
 
 def test_a_turn_asks_for_the_key_that_it_names_and_for_nothing_else(gateway, portal):
     def turn(digest=DIGEST, key=TURN_KEY, seconds=60):
-        return f"Bearer {token.sign(key, token.Tick(digest, 'b', time.time() + seconds))}"
+        return f"Bearer {token.sign(key, token.Turn(digest, 'b', time.time() + seconds))}"
 
     asked = {"model": "modele", "messages": [{"role": "user", "content": "x"}]}
     assert post(gateway.port, asked, key=None, authorization=turn()).status == 200
     assert gateway.journaled()[-1].key_id == KEY_ID
     for forged, code in (
-        (turn(key=token.token_key("another-secret-of-thirty-two-chars", token.Tick)), "token.invalid"),
+        (turn(key=token.token_key("another-secret-of-thirty-two-chars", token.Turn)), "token.invalid"),
         (turn(key=token.token_key(SECRET, token.Session)), "token.invalid"),
         (turn(seconds=-1), "token.expired"),
         (turn(digest=b"x" * 32), "key.unknown"),

@@ -28,7 +28,7 @@ class Caller:
         self._batch = batch
         self._digest = bytes(batch.key.digest)
         self._class = DataClass(batch.data_class).code
-        self._key = token.token_key(settings.SECRET_KEY, token.Tick)
+        self._key = token.token_key(settings.SECRET_KEY, token.Turn)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._open: set[http.client.HTTPConnection] = set()
@@ -83,7 +83,7 @@ class Caller:
         connection.close()
 
     def _headers(self, line_id: UUID) -> Mapping[str, str]:
-        statement = token.Tick(self._digest, str(self._batch.pk), time.time() + token.TURN_SECONDS)
+        statement = token.Turn(self._digest, str(self._batch.pk), time.time() + token.TURN_SECONDS)
         return {
             "authorization": f"Bearer {token.sign(self._key, statement)}",
             "content-type": "application/json",

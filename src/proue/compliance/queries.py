@@ -16,7 +16,7 @@ def found_by(look: Look) -> dict[str, Found]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Turn:
     """Since when a duty has stood as it stands, and what it was before."""
 
     since: datetime
@@ -24,16 +24,16 @@ class Tick:
     before: str
 
 
-def turns(duties: Sequence[str]) -> Mapping[str, Tick]:
+def turns(duties: Sequence[str]) -> Mapping[str, Turn]:
     """Of the looks that are kept."""
     rows = Found.objects.filter(duty__in=list(duties)).order_by("duty", "-look__at")
-    found: dict[str, Tick] = {}
+    found: dict[str, Turn] = {}
     for duty, verdict, at in rows.values_list("duty", "verdict", "look__at").iterator():
         turn = found.get(duty)
         if turn is None or (not turn.before and turn.verdict == verdict):
-            found[duty] = Tick(at, verdict, "")
+            found[duty] = Turn(at, verdict, "")
         elif not turn.before:
-            found[duty] = Tick(turn.since, turn.verdict, verdict)
+            found[duty] = Turn(turn.since, turn.verdict, verdict)
     return found
 
 

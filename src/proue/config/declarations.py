@@ -16,7 +16,7 @@ from proue.assurance.rules import Effect
 from proue.kernel.dataclass import DataClass
 from proue.kernel.paris import midnight
 from proue.kernel.policy import Operation, Sharing, Shield
-from proue.kernel.policy import Priority as Tick
+from proue.kernel.policy import Priority as Turn
 from proue.kernel.quantity import UNITS, Per
 from proue.metering.rules import Subject
 from proue.needs.rules import (
@@ -416,7 +416,7 @@ SHAPES: Mapping[str, Shape] = {
             "ceiling": _data_class,
             "assistant": _boolean,
             "persons": _texts,
-            "priority": _one_of(Tick),
+            "priority": _one_of(Turn),
         },
         ("code",),
     ),

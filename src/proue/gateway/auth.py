@@ -37,7 +37,7 @@ class TokenKeys(NamedTuple):
 
     @classmethod
     def of(cls, secret_key: str) -> "TokenKeys":
-        return cls(token.token_key(secret_key, token.Session), token.token_key(secret_key, token.Tick))
+        return cls(token.token_key(secret_key, token.Session), token.token_key(secret_key, token.Turn))
 
 
 def grant_for(snapshot: Snapshot, credential: str, *, keys: TokenKeys, now: float) -> Grant:
@@ -45,7 +45,7 @@ def grant_for(snapshot: Snapshot, credential: str, *, keys: TokenKeys, now: floa
     if credential.startswith(token.SESSION_PREFIX):
         return _session_grant(snapshot, credential, keys.session, now)
     if credential.startswith(token.TURN_PREFIX):
-        digest = _verified(credential, keys.turn, token.Tick, now).key
+        digest = _verified(credential, keys.turn, token.Turn, now).key
     elif len(credential) > MAX_KEY:
         raise GatewayError("key.unknown")
     else:

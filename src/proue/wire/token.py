@@ -27,7 +27,7 @@ TURN_SECONDS = 900  # how long a line may wait for the gateway to read it
 MAX_TOKEN_BYTES = 4096
 MAC_BYTES = 32
 
-Statement = Union["Session", "Assertion", "Errand", "Tick"]
+Statement = Union["Session", "Assertion", "Errand", "Turn"]
 T = TypeVar("T", bound=Statement)
 
 
@@ -68,7 +68,7 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float
 
 
-class Tick(msgspec.Struct, frozen=True, array_like=True):
+class Turn(msgspec.Struct, frozen=True, array_like=True):
     """`key` is the digest by which the snapshot knows the key: revoked, it opens nothing more."""
 
     key: bytes
@@ -80,7 +80,7 @@ PREFIXES: dict[type, str] = {
     Session: SESSION_PREFIX,
     Assertion: ASSERTION_PREFIX,
     Errand: ERRAND_PREFIX,
-    Tick: TURN_PREFIX,
+    Turn: TURN_PREFIX,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from proue.gateway.dialects import reading
 from proue.gateway.dialects.reading import encode, mapping, mappings, text, unsupported, word, wrong
-from proue.gateway.dialects.turn import Block, Kind, Tick, told
+from proue.gateway.dialects.turn import Block, Kind, Turn, told
 from proue.gateway.errors import object_of
 from proue.gateway.meter import count
 from proue.gateway.sse import UNREADABLE
@@ -299,7 +299,7 @@ DELTAS = {
 }
 
 
-class Events(Tick):
+class Events(Turn):
     def __init__(self, id: str, model: object, limit: int) -> None:
         super().__init__(id, limit)
         self._model = model

@@ -5,7 +5,7 @@ from typing import Any
 
 from proue.gateway.dialects import reading
 from proue.gateway.dialects.reading import encode, mapping, mappings, text, unsupported, word, wrong
-from proue.gateway.dialects.turn import Block, Kind, Tick, Told, told
+from proue.gateway.dialects.turn import Block, Kind, Told, Turn, told
 from proue.gateway.errors import GatewayError
 from proue.gateway.meter import count
 
@@ -351,7 +351,7 @@ def annotation(given: Any) -> Any:
     return given
 
 
-class Events(Tick):
+class Events(Turn):
     def __init__(self, id: str, asked: dict[str, Any], limit: int) -> None:
         super().__init__(id, limit)
         self._asked = asked

@@ -136,7 +136,7 @@ class _Call:
         return self.block is not None
 
 
-class Tick:
+class Turn:
     """A subclass says the events; this says in which order. One feed, any cut: the same events."""
 
     def __init__(self, id: str, limit: int) -> None:
