@@ -8,6 +8,7 @@ import contextlib
 import json
 import socket
 import time
+from collections import Counter
 
 import pytest
 
@@ -526,6 +527,63 @@ def test_a_full_journal_refuses_and_nothing_is_sent(started, engines):
     fill(gateway)
     refused = post(gateway.port)
     assert (refused.status, refused.code) == (503, "journal.full")
+
+
+def test_a_disk_that_refuses_lets_nothing_reach_an_engine_and_loses_no_usage(started, engines, tmp_path):
+    """The first request, for which the engine's connection is made in a later tick than its record; then others."""
+    engine, portal, broken = engines(), engines(unix=str(tmp_path / "portal.sock")), tmp_path / "broken"
+    broken.touch()
+    gateway = started(engine.url, TESTS_BROKEN_DISK=str(broken), PROUE_PORTAL_SOCKET=portal._unix)
+    for _ in range(3):
+        refused = post(gateway.port)
+        assert (refused.status, refused.code) == (503, "journal.full")
+        assert get(gateway.port, "/").status == 200, "pages go on"
+        assert get(gateway.port, "/healthz").status == 200
+    assert engine.asked == []
+    world.eventually(gateway.said)
+    assert gateway.said().count("Input/output error") == 1, "said once"
+    broken.unlink()
+    world.eventually(lambda: post(gateway.port).status == 200)
+    assert gateway.stop() == 0
+    outcomes = Counter(one.outcome for one in gateway.journaled())
+    assert (outcomes["done"], outcomes["interrupted"]) == (1, 0)
+    assert gateway.lost() == []
+    assert {(one.status, one.tokens_in, one.tokens_out) for one in gateway.journaled() if one.outcome != "done"} == {
+        (503, 0, 0)
+    }
+
+
+def test_a_disk_that_refuses_while_the_engine_works_loses_no_usage_to_a_kill(started, engines, tmp_path):
+    engine, broken = engines(), tmp_path / "broken"
+    gateway = started(engine.url, TESTS_BROKEN_DISK=str(broken))
+    assert post(gateway.port).status == 200
+
+    async def slow(asked) -> None:
+        broken.touch()
+        await asyncio.sleep(0.2)
+        await world.whole(asked)
+
+    engine.behave = slow
+    assert post(gateway.port).status == 200, "it was let in, and its answer is there"
+    gateway.process.kill()
+    gateway.process.wait()
+    assert [one.outcome for one in gateway.journaled()] == ["done"]
+    assert [one.outcome for one in gateway.lost()] == ["interrupted"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_long_answers_leave_their_connection_as_good_as_before(started, engines, streamed):
+    """Read whole before its request looks, a long answer had paused its connection, and the next one heard nothing."""
+    engine = engines()
+    long = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 300_000}}]}
+    engine.behave = (
+        streams(ROLE, *[delta("x" * 5_000)] * 200, STOP, DONE) if streamed else says(answer(json.dumps(long).encode()))
+    )
+    gateway = started(engine.url, limits={"first_byte_s": 2.0, "elsewhere_s": 2.0})
+    body = {**QUESTION, "stream": True} if streamed else QUESTION
+    assert [post(gateway.port, body).status for _ in range(20)] == [200] * 20
+    engine.behave = says(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 300000\r\n\r\n" + b"x" * 300_000)
+    assert {post(gateway.port, body).code for _ in range(4)} == {"upstream.malformed"}
 
 
 def fill(gateway) -> None:

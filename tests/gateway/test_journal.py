@@ -214,6 +214,7 @@ def test_how_a_request_ended_waits_for_a_disk_that_takes_it_again(book, spool, m
         assert left_behind(spool.left()) == {one.id: one}, "killed now, the next process finds it interrupted"
         with pytest.raises(GatewayError, match=r"journal\.full"):
             book.open(other)
+    monkeypatch.setattr(journal, "RETRY_S", 0.0)
     assert book.keep()
     assert left_behind(spool.left()) == {}
     assert [wire.decode(payload).outcome for payload in ship_all(book)] == [Outcome.DONE]
@@ -226,6 +227,7 @@ def test_a_segment_stays_while_the_end_of_one_of_its_requests_is_not_on_disk(boo
     while len(book.segments) == 1:
         one = usage()
         book.close(book.open(one), one)
+    monkeypatch.setattr(journal, "RETRY_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", broken)
         book.close(ticket, first)
@@ -260,21 +262,66 @@ async def test_the_records_of_a_tick_are_one_write_before_anything_leaves(spool,
     book.end()
 
 
-async def test_what_the_disk_did_not_take_does_not_leave(spool, monkeypatch):
+async def test_what_the_disk_did_not_take_does_not_leave_in_any_tick(spool, monkeypatch):
+    """A connection may be made in a later tick than the record; and another may look at the disk between the two."""
     tick, done = Tick(), []
     book = Journal(spool, limit=LIMIT, tick=tick)
     engine = Corked(Socket(done, "engine"), tick, lambda: done.append("refused"))
     client = Corked(Socket(done, "client"), tick)
-    monkeypatch.setattr(os, "pwrite", broken)
-    book.open(usage())
-    engine.write(b"question")
-    client.write(b"sorry")
+    monkeypatch.setattr(journal, "RETRY_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", broken)
+        ticket = book.open(usage())
+        assert not book.keep()
+        engine.write(b"question")
+        client.write(b"sorry")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert done == ["refused", ("client", b"sorry")]
+        engine.write(b"question")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert done == ["refused", ("client", b"sorry"), "refused"]
+    book.close(ticket, ticket.usage)
+    engine.write(b"another")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert done == ["refused", ("client", b"sorry")]
-    monkeypatch.undo()
+    assert done[3:] == [("engine", b"another")]
+    assert left_behind(spool.left()) == {}
+    assert len(ship_all(book)) == 1
     book.end()
-    assert left_behind(spool.left()) == {}, "it was not let in"
+
+
+async def test_a_disk_that_refuses_is_asked_again_now_and_then_and_named_once(spool, monkeypatch, caplog):
+    tick, tries = Tick(), []
+    book = Journal(spool, limit=LIMIT, tick=tick)
+
+    def refusing(handle, data, offset):
+        tries.append(1)
+        broken(handle, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refusing)
+        book.open(usage())
+        for _ in range(50):
+            assert not book.keep()
+        assert len(tries) == 1
+        patch.setattr(journal, "RETRY_S", 0.0)
+        assert not book.keep()
+    assert (len(tries), caplog.text.count("Input/output error")) == (2, 1)
+    book.end()
+
+
+def test_an_end_with_a_disk_that_refuses_keeps_the_only_trace(spool, monkeypatch):
+    book = Journal(spool, limit=LIMIT)
+    one = usage()
+    ticket = book.open(one)
+    ship_all(book)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", broken)
+        book.close(ticket, msgspec.structs.replace(one, outcome=Outcome.DONE))
+        book.end()
+    assert left_behind(spool.left()) == {one.id: one}
 
 
 class Socket(asyncio.Transport):

@@ -141,3 +141,54 @@ async def test_a_connection_that_asks_nothing_more_is_closed(monkeypatch, asked)
     http.should_exit = True
     await running
     await stop(sweeping)
+
+
+async def test_a_request_whose_head_came_in_two_parts_behind_another_is_under_way(monkeypatch):
+    """It cleared the idleness, then the answer before it made it begin again: it was cut after as long."""
+    monkeypatch.setattr(server, "SWEEP_S", 0.05)
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.3)
+    tick = Tick()
+
+    async def app(scope, receive, send) -> None:
+        if scope["path"] == "/slow":
+            await asyncio.sleep(0.8)
+        server.respond(send, 200, [(b"content-length", b"2")], b"ok")
+
+    http = server.make_server(app, Limits(), tick)
+    listening = server.listen("127.0.0.1", 0, share=False)
+    running = spawn(http.serve(sockets=[listening]), name="server")
+    sweeping = spawn(http.close_the_slow(head_s=1.0, send_s=60), name="slow")
+    await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
+    writer.write(b"GET /fast HTTP/1.1\r\nhost: x\r\n\r\nGET /slow HT")
+    await reader.readuntil(b"ok")
+    writer.write(b"TP/1.1\r\nhost: x\r\n\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\nG")  # a head that waits behind a long answer
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    writer.close()
+    http.should_exit = True
+    await running
+    await stop(sweeping)
+
+
+async def test_a_wait_whose_end_fails_does_not_keep_the_others_from_ending():
+    waits, rang = Waits(), []
+
+    def bad() -> None:
+        rang.append("bad")
+        waits.end(other)
+        raise RuntimeError("ours")
+
+    def other() -> None:
+        rang.append("other")
+
+    def later() -> None:
+        rang.append("later")
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    waits.begin(bad, 0.02)
+    waits.begin(other, 0.02)
+    waits.begin(later, 0.1)
+    await asyncio.sleep(0.3)
+    assert rang == ["bad", "later"]

@@ -16,7 +16,7 @@ NOBODY: frozenset[str] = frozenset()
 
 class Kept(NamedTuple):
     admitted: Admit
-    since: float
+    since: float  # a clock may step back
     until: float
 
 

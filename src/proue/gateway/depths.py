@@ -116,7 +116,7 @@ class Poller:
     async def _page(self, origin: Origin, target: Target) -> bytes | None:
         limits = self._limits
         head = self._routes.route(target, METRICS).head + b"accept: text/plain\r\nconnection: close\r\n\r\n"
-        pool, connection = Pool(origin, limits, self._tick), None
+        pool, connection = Pool(origin, limits, self._tick, journaled=False), None
         deadline = self._clock() + limits.metrics_s
         try:
             async with asyncio.timeout(limits.metrics_s):

@@ -12,6 +12,7 @@ import logging
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ OPENED_MAX = 1280  # leaves room for the impact figures of the same record, clos
 SEGMENT_BYTES = 8 * 1024 * 1024
 SEGMENT_AGE_S = 60.0
 SYNC_S = 0.1
+RETRY_S = 0.1  # before a disk that refused is asked again
 MAX_WORKERS = 256
 SUFFIX = ".journal"
 
@@ -143,6 +145,7 @@ class Journal:
         self._tick = tick
         self._waiting: list[bytes] = []  # records, for the end of the tick
         self._waiting_bytes = 0
+        self._refused_at = 0.0  # when the disk did, since it last took something
         self._limit = limit
         self._number = max((int(path.stem) for path in spool.left()), default=0)
         self._left_bytes = sum(path.stat().st_size for path in spool.left())
@@ -179,6 +182,7 @@ class Journal:
         if self._size + kept > SEGMENT_BYTES:
             self._rotate()
         if not self._add(record):
+            self._wait_for(self._waiting[:-1])
             raise GatewayError("journal.full")
         ticket = Ticket(usage, record, self._current)
         self._current.open.add(ticket)
@@ -211,15 +215,22 @@ class Journal:
         return True
 
     def keep(self) -> bool:
-        """Writes what waits. When the disk refuses: whether a request was let in is for whoever asked to forget, how
-        one ended waits on."""
+        """Writes what waits; whether nothing waits any more. When the disk refuses, who was let in and how it ended
+        wait on, so that nothing more leaves before they are there; it is asked again after `RETRY_S`."""
         if not self._waiting:
             return True
+        if self._refused_at and time.monotonic() - self._refused_at < RETRY_S:
+            return False
+        return self._keep()
+
+    def _keep(self) -> bool:
         try:
             self._write(b"".join(self._waiting))
         except GatewayError:
-            self._wait_for([one for one in self._waiting if one[KIND_AT] == CLOSED])
+            self._refused_at = time.monotonic()
+            self._wait_for([one for one in self._waiting if one[KIND_AT] != PROGRESS])
             return False
+        self._refused_at = 0.0
         self._wait_for([])
         return True
 
@@ -232,7 +243,8 @@ class Journal:
         try:
             written = os.pwrite(current.handle, record, current.size)
         except OSError as error:
-            log.error("journal %s: %s", current.path, error.strerror)  # noqa: TRY400 - one line is enough
+            if not self._refused_at:
+                log.error("journal %s: %s", current.path, error.strerror)  # noqa: TRY400 - one line is enough
             raise GatewayError("journal.full") from None
         if written != len(record):  # not counted in `size`: the next record overwrites the torn one
             raise GatewayError("journal.full")
@@ -335,11 +347,12 @@ class Journal:
         """Writes and flushes; removes what is wholly shipped, keeps the rest for whoever comes next."""
         self._ended.set()
         self._sync.join()
-        self.keep()
+        kept = not self._waiting or self._keep()
+        self._wait_for([])  # a descriptor that is closed may soon be another file's
         self._flush()
         for segment in self.segments:
             os.close(segment.handle)
-            if segment.shipped == segment.size and not segment.open:
+            if kept and segment.shipped == segment.size and not segment.open:
                 segment.path.unlink(missing_ok=True)
 
 

@@ -94,7 +94,7 @@ class Portal:
         announced = _length(scope)
         if announced is not None and announced > bounds.body_bytes:
             raise TooLarge
-        pool = self._upstreams.pool(self._origin)
+        pool = self._upstreams.pool(self._origin, journaled=False)
         connection, reused = await pool.acquire(request.link.watch)
         try:
             return await self._borrowed(pool, connection, request, scope, bounds, errand)

@@ -100,6 +100,8 @@ class Door(HttpToolsProtocol):
         self.scope["proue.link"] = self.link  # type: ignore[typeddict-unknown-key]
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():  # it ends with the tick: what comes now is nobody's
+            return
         self.fed = len(data)
         super().data_received(data)
         if self.head_since and not self.transport.is_closing():
@@ -108,7 +110,7 @@ class Door(HttpToolsProtocol):
                 self.send_400_response("")
 
     def on_headers_complete(self) -> None:
-        self.head_since = 0.0
+        self.head_since = self.idle_since = 0.0
         if self.head_size + self.fed > self.head_limit:  # else no head in it is too large
             size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
             if size > self.head_limit:
@@ -224,13 +226,19 @@ class Server(uvicorn.Server):
             await asyncio.sleep(SWEEP_S)
             now = loop.time()
             for connection in list(self.server_state.connections):
-                late = _since(connection, "head_since", now) > head_s
+                late = _since(connection, "head_since", now) > head_s and not _answering(connection)
                 stalled = _since(connection, "stalled_since", now) > send_s
                 idle = _since(connection, "idle_since", now) > KEEP_ALIVE_S
                 if (late or stalled) and connection.transport is not None:
                     connection.transport.abort()
                 elif idle and connection.transport is not None:
                     connection.transport.close()
+
+
+def _answering(connection: object) -> bool:
+    """A head that begins behind a request under way waits for it."""
+    cycle = getattr(connection, "cycle", None)
+    return cycle is not None and not cycle.response_complete
 
 
 def _since(connection: object, name: str, now: float) -> float:

@@ -44,7 +44,11 @@ class Tick:
     def end(self) -> None:
         self._due = False
         leaving, self._leaving = self._leaving, []
-        kept = self.keep()
+        try:
+            kept = self.keep()
+        except Exception:
+            log.exception("the journal could not be written to")
+            kept = False
         for corked in leaving:
             try:
                 corked.leave(kept=kept)
@@ -155,10 +159,11 @@ class Waits:
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        over = [late for late, until in self._until.items() if until <= now]
-        for late in over:
-            del self._until[late]
-            late()
-        self._ringing = bool(self._until)
-        if self._ringing:
-            loop.call_later(EVERY_S, self._ring, loop)
+        try:
+            for late in [late for late, until in self._until.items() if until <= now]:
+                if self._until.pop(late, None) is not None:
+                    late()
+        finally:  # or no wait of this process would ever end
+            self._ringing = bool(self._until)
+            if self._ringing:
+                loop.call_later(EVERY_S, self._ring, loop)

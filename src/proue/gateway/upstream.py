@@ -157,10 +157,12 @@ def _tls() -> ssl.SSLContext:
 class Connection(asyncio.Protocol):
     """One connection; one exchange at a time: `send`, then `head`, then `read` until it returns nothing."""
 
-    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, tick: Tick) -> None:
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, tick: Tick, *, journaled: bool = True) -> None:
+        """`journaled`: nothing leaves while our disk refuses to hold what was asked."""
         self._limits = limits
         self._loop = loop
         self._tick = tick
+        self._journaled = journaled
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -176,7 +178,7 @@ class Connection(asyncio.Protocol):
         self._head_size = 0
         self._blocks: list[bytes] = []
         self._buffered = 0
-        self._reading_paused = False
+        self.paused = False  # more came than is read
         self._until_close = False
         self._informational = False
         self._failure: type[UpstreamFailed] | None = None  # raised anew: kept, it would hold its frames, and they us
@@ -216,20 +218,19 @@ class Connection(asyncio.Protocol):
             await self._until(self._moved, seconds, more)
         elif self._gone:
             raise ClientGone
-        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
-        self._blocks.clear()
-        self._buffered = 0
-        if self._reading_paused and self.transport is not None and not self.closed:
-            self._reading_paused = False
-            self.transport.resume_reading()
-        return block
+        return self._taken()
 
     def take(self) -> bytes | None:
         """The whole body when all of it is here; else nothing, and `read` waits for it."""
-        if not self.complete or self._gone:
-            return None
+        return self._taken() if self.complete and not self._gone else None
+
+    def _taken(self) -> bytes:
         block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         self._blocks.clear()
+        self._buffered = 0
+        if self.paused and self.transport is not None and not self.closed:
+            self.paused = False
+            self.transport.resume_reading()
         return block
 
     def _headed(self) -> bool:
@@ -293,7 +294,8 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = Corked(cast("asyncio.Transport", transport), self._tick, self._not_kept)
+        refused = self._not_kept if self._journaled else None
+        self.transport = Corked(cast("asyncio.Transport", transport), self._tick, refused)
         raw = transport.get_extra_info("socket")
         if raw is not None and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -371,8 +373,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._blocks.append(data)
         self._buffered += len(data)
-        if self._buffered > self._limits.buffer_bytes and not self._reading_paused and self.transport is not None:
-            self._reading_paused = True
+        if self._buffered > self._limits.buffer_bytes and not self.paused and self.transport is not None:
+            self.paused = True
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -387,8 +389,11 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections to one origin: last used, first taken; the rest age and go."""
 
-    def __init__(self, origin: Origin, limits: Limits, tick: Tick, through: Through | None = None) -> None:
+    def __init__(
+        self, origin: Origin, limits: Limits, tick: Tick, through: Through | None = None, *, journaled: bool = True
+    ) -> None:
         self.origin = origin
+        self._journaled = journaled
         self._limits = limits
         self._tick = tick
         self._through = through
@@ -439,7 +444,7 @@ class Pool:
             return self._through(origin.node)
 
         def make() -> Connection:
-            return Connection(self._limits, loop, self._tick)
+            return Connection(self._limits, loop, self._tick, journaled=self._journaled)
 
         try:
             async with within(self._limits.connect_s, watch):
@@ -455,7 +460,7 @@ class Pool:
         return made
 
     def release(self, connection: Connection) -> None:
-        if connection.reusable and connection.complete and not connection.closed:
+        if connection.reusable and connection.complete and not connection.closed and not connection.paused:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
@@ -494,10 +499,11 @@ class Upstreams:
         self._through = through
         self._pools: dict[Origin, Pool] = {}
 
-    def pool(self, origin: Origin) -> Pool:
+    def pool(self, origin: Origin, *, journaled: bool = True) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._limits, self._tick, self._through)
+            pool = Pool(origin, self._limits, self._tick, self._through, journaled=journaled)
+            self._pools[origin] = pool
         return pool
 
     def connections(self) -> tuple[int, int]:
