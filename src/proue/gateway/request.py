@@ -93,6 +93,7 @@ class Request:
     def end(self) -> None:
         if self._ending is not None:
             self._ending()
+            self._ending = None  # it knows us
         self._memory.give(self._held)
         self._held = 0
 
