@@ -91,7 +91,13 @@ NEVER_ADMITTED = {"journal.full", "endpoint.unavailable", "budget.unavailable"}
     ("name", "institution"), [("Deux-Rives", "Université des Deux-Rives"), ("Haute-Brume", "Université de Haute-Brume")]
 )
 def test_the_institution_that_the_question_names_answers_first(proue_up, name, institution):
-    _, answer = ask(proue_up, f"Quel est le délai pour justifier une absence à un examen à {name} ?")
+    question = f"Quel est le délai pour justifier une absence à un examen à {name} ?"
+    status, answer = ask(proue_up, question)
+    for _ in range(3):
+        if status == 503:  # a loaded machine: asked again, as every client library does
+            time.sleep(1)
+            status, answer = ask(proue_up, question)
+    assert status == 200, answer
     assert answer["choices"][0]["message"]["citations"][0]["institution"] == institution
 
 
