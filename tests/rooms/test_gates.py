@@ -216,11 +216,11 @@ def test_the_many_and_the_one_agree_on_who_was_ever_bound(world, now):
     with system("demo"):
         world.commit(endpoints=["lyon"])
         pairs = {one.id: (one.provider_id, one.code) for one in queries.spots(["lyon", "brest", "nowhere"])}
-        once = commitments.once_bound(pairs, now)
+        once = commitments.once_bound(pairs)
         assert {id: id in once for id in pairs} == {
             id: commitments.ever_bound(provider, id, by=now) for id, (provider, _) in pairs.items()
         }
-        assert commitments.once_bound(pairs, datetime(2026, 8, 1, tzinfo=UTC)) == {}
+        assert {first for bonds in once.values() for first, _ in bonds} == {date(2026, 9, 1)}
 
 
 def test_the_forecast_names_the_uses_that_would_lose_their_machines(world, now):

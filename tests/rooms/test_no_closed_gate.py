@@ -187,6 +187,8 @@ class Played:
 @example([("commit", "to come", DST), ("midnight", -TICK, DST), ("wait", None, TICK)])
 @example([("commit", "running", FAR), ("withdraw", "check", None), ("suspend", None, None), ("resume", None, None)])
 @example([("qualify", "provider", FAR), ("commit", "running", FAR), ("end", None, None), ("wait", None, TICK)])
+@example([("commit", "to come", date(2026, 12, 1)), ("suspend", None, None), ("midnight", timedelta(0), DST)])
+@example([("commit", "to come", DST), ("end", None, None), ("midnight", timedelta(0), DST)])
 def test_no_sequence_of_facts_opens_what_its_gate_closes(committed, steps):
     """And none closes what it lets through. A step of the clock publishes nothing: the gateway is then on its own."""
     try:

@@ -133,12 +133,22 @@ def test_when_the_commitment_ends_what_is_above_public_closes_with_it():
 
 
 def test_once_bound_and_no_more_stays_closed_until_somebody_signs_again():
-    one = case(once_bound="AC-0")
+    before = (foresight.Bond("AC-0", NOW - DAY),)
+    one = case(once_bound=before)
     assert {gate.data_class for gate in foresight.gates(one, NOW)} == {1, 2, 3, 4}
-    later = case(engagement(starts_at=NOW + DAY), once_bound="AC-0")
+    later = case(engagement(starts_at=NOW + DAY), once_bound=before)
     assert foresight.opening(later, SENSITIVE, NOW) == NOW + DAY
     assert foresight.next_turn([one, later], NOW) == NOW + DAY
     assert foresight.next_turn([one], NOW) is None
+
+
+def test_what_is_suspended_before_it_starts_binds_from_that_day():
+    """The gateway closes it by its own clock: nothing is published at that midnight."""
+    one = case(once_bound=(foresight.Bond("AC-0", NOW + DAY),))
+    assert {gate.data_class: (gate.until, gate.then[0].commitment) for gate in foresight.gates(one, NOW)} == (
+        dict.fromkeys((1, 2, 3, 4), ((NOW + DAY).timestamp(), "AC-0"))
+    )
+    assert foresight.next_turn([one], NOW) == NOW + DAY
 
 
 def test_a_commitment_to_come_closes_when_it_starts_what_it_does_not_let_through():
@@ -253,9 +263,10 @@ def cases(draw):
         start, end = draw(periods())
         ids = (UUID(int=draw(st.integers(1, 3))), UUID(int=draw(st.integers(0, 1))))
         waivers.append(Waiver(*ids, start, end or start + 30 * DAY))
+    bonds = [foresight.Bond("AC-0", NOW - DAY), foresight.Bond("AC-9", draw(EDGES))]
     return Case(
         "lyon", draw(st.sampled_from(["FR", "US"])), tuple(facts), tuple(engagements), tuple(waivers),
-        draw(st.sampled_from(["", "AC-0"])),
+        tuple(bonds[: draw(st.integers(0, 2))]),
     )  # fmt: skip
 
 

@@ -78,6 +78,14 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class Bond:
+    """A commitment that binds the endpoint from its start on, whatever became of it since: suspended, or ended."""
+
+    code: str
+    starts_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One endpoint with all that decides what it may receive."""
 
@@ -86,7 +94,7 @@ class Case:
     known: tuple[Known, ...] = ()
     engagements: tuple[Engagement, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    once_bound: str = ""  # a commitment that bound it and is in force no more
+    once_bound: tuple[Bond, ...] = ()  # by commitments in force or not, so far or from some day on
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +162,9 @@ def _because(closed: Iterable[Held]) -> tuple[Because, ...]:
 def _unbound(case: Case, data_class: int, at: datetime) -> tuple[Because, ...]:
     """A machine that was never bound is not ours to judge: its clearance decides. One that was and is no more may
     keep what is public, until somebody signs again."""
-    over = [one for one in case.engagements if one.starts_at <= at]
-    last = max(over, key=lambda one: (one.starts_at, one.code)).code if over else case.once_bound
+    bonds: tuple[Engagement | Bond, ...] = (*case.engagements, *case.once_bound)
+    over = [(one.starts_at, one.code) for one in bonds if one.starts_at <= at]
+    _, last = max(over, default=(at, ""))
     if not last or data_class == DataClass.PUBLIC:
         return ()
     return (Because("", "", Verdict.UNDETERMINED.value, Reason.ENDED.value, commitment=last),)
@@ -217,6 +226,8 @@ def _turns(case: Case, data_class: int | None) -> Iterator[datetime]:
     spans: tuple[Known | Engagement | Waiver, ...] = (*case.known, *case.engagements, *case.waivers)
     for span in spans:
         yield from _edges(span)
+    for bond in case.once_bound:
+        yield bond.starts_at
     for engagement in case.engagements:
         for rule in engagement.rules:
             if NOW in rule.expression.reads and (data_class is None or data_class in rule.classes):

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from proue.assurance import foresight
 from proue.assurance.expressions import compiled
-from proue.assurance.foresight import Case, Engagement, Foreseen, Held, Known, Rule, Waiver, Way
+from proue.assurance.foresight import Bond, Case, Engagement, Foreseen, Held, Known, Rule, Waiver, Way
 from proue.assurance.queries.checks import gate_checks, needs_behind
 from proue.assurance.queries.derogations import in_force
+from proue.kernel.paris import midnight
 from proue.kernel.policy import OPEN, Gate
 from proue.procurement import queries as procurement
 from proue.procurement.queries import Bound
@@ -98,7 +99,7 @@ def cases_of(endpoints: Iterable[str], at: datetime) -> dict[str, Case]:
     """By endpoint code."""
     spots = supply.spots(endpoints)
     bounds = procurement.standing(at)
-    once = procurement.once_bound({one.id: (one.provider_id, one.code) for one in spots}, at)
+    once = procurement.once_bound({one.id: (one.provider_id, one.code) for one in spots})
     said: dict[UUID, list[Attribute]] = {}
     for row in supply.attributes_said(one.provider_id for one in spots):
         said.setdefault(row.provider_id, []).append(row)
@@ -122,7 +123,7 @@ def cases_of(endpoints: Iterable[str], at: datetime) -> dict[str, Case]:
             known=_known(said.get(spot.provider_id, ()), spot.id),
             engagements=engagements,
             waivers=tuple(one for one in waivers if one.commitment_id in ids),
-            once_bound=once.get(spot.id, ""),
+            once_bound=tuple(Bond(code, midnight(first)) for first, code in once.get(spot.id, ())),
         )
     return found
 

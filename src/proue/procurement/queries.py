@@ -83,23 +83,24 @@ def standing(at: datetime) -> list[Bound]:
     return [_bound(row) for row in rows if states.get(row.pk, State.IN_FORCE) == State.IN_FORCE]
 
 
-def once_bound(endpoints: Mapping[UUID, tuple[UUID, str]], at: datetime) -> dict[UUID, str]:
-    """Endpoint id → the last commitment that had started by then and covered it in any of its versions, in force or
-    not: `ever_bound` for many. `endpoints` gives the provider and the code of each."""
+def once_bound(endpoints: Mapping[UUID, tuple[UUID, str]]) -> dict[UUID, list[tuple[date, str]]]:
+    """Endpoint id → each commitment that covers it, or did in any of its versions, in force or not: since when, and its
+    code. What is suspended or ended before it starts binds from that day all the same. `endpoints` gives the provider
+    and the code of each."""
     providers = {provider for provider, _ in endpoints.values()}
-    rows = Commitment.objects.filter(provider_id__in=providers, starts_on__lte=day_of(at)).prefetch_related("covered")
-    started = list(rows.order_by("starts_on", "code"))
-    lists: dict[UUID, set[tuple[str, ...]]] = {row.pk: set() for row in started}
+    rows = Commitment.objects.filter(provider_id__in=providers).prefetch_related("covered")
+    known = list(rows.order_by("starts_on", "code"))
+    lists: dict[UUID, set[tuple[str, ...]]] = {row.pk: set() for row in known}
     versions = Entity.objects.filter(kind=EntityKind.COMMITMENT, object_id__in=list(lists))
     for id, named in versions.values_list("object_id", "body__endpoints"):
         lists[id].add(tuple(named or ()))
-    found: dict[UUID, str] = {}
-    for row in started:
+    found: dict[UUID, list[tuple[date, str]]] = {}
+    for row in known:
         now = {one.endpoint_id for one in row.covered.all()}
         for id, (provider, code) in endpoints.items():
             named_once = any(not some or code in some for some in lists[row.pk])
             if row.provider_id == provider and (not now or id in now or named_once):
-                found[id] = row.code
+                found.setdefault(id, []).append((row.starts_on, row.code))
     return found
 
 
