@@ -200,30 +200,38 @@ class App:
             speech = request.dialect.read(data, str(usage_id))
             data = speech.chat
         asked = naming.resolved(snapshot, way.exchange.of(bodies.read(data, operation)), time.time())
-        wanted = request.headers.get(b"x-proue-data-class")
         if explain.wanted(request):
             return await self._explained(request, snapshot, grant, asked, operation)
+        admitted, veil = await self._placed(request, snapshot, grant, asked, operation)
+        return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
+
+    async def _placed(
+        self, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation
+    ) -> tuple[Admit, Veil | None]:
+        """Where it goes by the policy, the shield and routing. Raises GatewayError."""
+        wanted = request.headers.get(b"x-proue-data-class")
         admitted = admit(snapshot, grant, asked, operation, wanted)
         restricted.check(admitted, asked)
-        veil = self._raised(snapshot, grant, asked)
+        veil = self._raised(snapshot, grant, asked, operation)
         if veil is not None and not shield.cleared(admitted, now=time.time()):
             if not veil.inline:
                 await asyncio.to_thread(veil.look)
             admitted = self._settled(
                 veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, floor=floor)
             )
-        admitted = self._means.routing.choose(admitted, grant, asked, operation)
-        return way.exchange(self._means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, speech)
+        return self._means.routing.choose(admitted, grant, asked, operation), veil
 
-    def _raised(self, snapshot: Snapshot, grant: Grant, asked: Asked, *, readable: bool = True) -> Veil | None:
+    def _raised(self, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation) -> Veil | None:
+        """Sound cannot be looked into."""
         students = snapshot.students.get(grant.institution, ())
         limit = self._settings.limits.shield_bytes
+        readable = operation is not Operation.TRANSCRIPTION
         return shield.raised(grant, asked, limit=limit, readable=readable, students=students)
 
     async def _explained(
         self, request: Request, snapshot: Snapshot, grant: Grant, asked: Asked, operation: Operation
     ) -> Explanation:
-        veil = self._raised(snapshot, grant, asked, readable=operation is not Operation.TRANSCRIPTION)
+        veil = self._raised(snapshot, grant, asked, operation)
         if veil is not None and not veil.inline:
             await asyncio.to_thread(veil.look)
         return Explanation(self._means, request, snapshot, grant, asked, operation, veil)
@@ -235,16 +243,10 @@ class App:
         upload = Upload(request, limits, self._settings.spool_dir)
         request.at_end(upload.close)
         asked = naming.resolved(snapshot, transcription.asked(await upload.until_model()), time.time())
-        operation, wanted = Operation.TRANSCRIPTION, request.headers.get(b"x-proue-data-class")
+        operation = Operation.TRANSCRIPTION
         if explain.wanted(request):
             return await self._explained(request, snapshot, grant, asked, operation)
-        admitted = admit(snapshot, grant, asked, operation, wanted)
-        veil = self._raised(snapshot, grant, asked, readable=False)
-        if veil is not None and not shield.cleared(admitted, now=time.time()):
-            admitted = self._settled(
-                veil, admitted, lambda floor: admit(snapshot, grant, asked, operation, wanted, floor=floor)
-            )
-        admitted = self._means.routing.choose(admitted, grant, asked, operation)
+        admitted, veil = await self._placed(request, snapshot, grant, asked, operation)
         means = self._means
         return Transcription(means, request, snapshot, grant, asked, operation, admitted, usage_id, veil, upload=upload)
 
