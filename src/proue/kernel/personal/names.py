@@ -98,8 +98,6 @@ BREAK = re.compile(rf"\.?(?:{SPACE}{{1,2}}|{SPACE}?\r?\n{SPACE}?)|\.")
 COMMA = re.compile(rf"(?:\))?,?{SPACE}?(?:\r?\n)?{SPACE}?")
 COLON = re.compile(rf"\)?[\"”*_]{{0,3}}{SPACE}?[:=]{SPACE}?[\"“*_]{{0,3}}{SPACE}{{0,2}}")
 CLOSED = re.compile(rf"{SPACE}?(?:[,.!]{SPACE}|[,.!]?{SPACE}?\r?\n[ \u00a0\r\n\-–—]*)")  # fmt: skip
-LINE_END = re.compile(rf"{SPACE}{{0,4}}(?:\Z|[\r\n,;|(<\"”]|[-–—\u2022]|\.{SPACE}{{0,4}}(?:\Z|[\r\n]))")
-GREETED = re.compile(rf"{SPACE}?(?:[,!\r\n]|\Z)")
 THE = _ends("(?:le|la|cet|cette|ce) |l['’]")
 MINE = _ends("(?:mon|ma|ton|ta|son|sa|notre|votre|leur) ")
 WRITE = (
