@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proue.kernel.paris import PARIS
-from proue.kernel.policy import ANY_MODEL, Operation
+from proue.kernel.policy import Operation, opens
 from proue.kernel.refusal import Refusal
 
 MB = 1024 * 1024
@@ -341,12 +341,9 @@ def _missing(said: str) -> LineRefused:
 def names_open(models: Sequence[str], offered: Iterable[str], aliases: Mapping[str, str]) -> frozenset[str]:
     """Of the `offered` models, and of the `aliases` (name → model) of one: a use opens an alias by either name."""
 
-    def opens(name: str) -> bool:
-        return ANY_MODEL in models or name in models
-
     known = frozenset(offered)
-    named = {name for name, model in aliases.items() if model in known and (opens(name) or opens(model))}
-    return frozenset(filter(opens, known)) | named
+    own = frozenset(name for name in known if opens(models, name))
+    return own | {name for name, model in aliases.items() if model in own or (model in known and opens(models, name))}
 
 
 def body_of(text: bytes) -> bytes:

@@ -273,7 +273,11 @@ def _held_by(target: TargetView, data_class: int) -> str:
 
 
 def may_use(grant: GrantView, model: str) -> bool:
-    return ANY_MODEL in grant.models or model in grant.models
+    return opens(grant.models, model)
+
+
+def opens(models: Sequence[str], name: str) -> bool:
+    return ANY_MODEL in models or name in models
 
 
 def reachable(

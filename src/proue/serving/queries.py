@@ -6,7 +6,7 @@ from proue.assurance import foresight
 from proue.assurance.foresight import Foreseen, Way
 from proue.assurance.gates import UseLike, only_for, use_of
 from proue.serving.models import Closing, Gateway, SnapshotPart
-from proue.wire.snapshot import ROUTES, Alias, Model, RoutesPart, Snapshot, Target, decode_part
+from proue.wire.snapshot import ROUTES, Alias, Model, Snapshot, Target, decode_part
 
 LIVE = timedelta(seconds=20)  # a gateway says that it lives every 5 s
 
@@ -42,17 +42,19 @@ def published() -> Snapshot:
 
 def routes() -> dict[str, tuple[Target, ...]]:
     """Model → its machines in the gateway's order, with their gates, as last published. Addresses are not for pages."""
+    return dict(_routes().routes)
+
+
+def _routes() -> Snapshot:
+    """The routes alone: the rest of a snapshot is large."""
     row = SnapshotPart.objects.filter(name=ROUTES).first()
-    part = decode_part(ROUTES, bytes(row.body)) if row is not None else None
-    return {model.name: model.targets for model in part.models} if isinstance(part, RoutesPart) else {}
+    return Snapshot({ROUTES: decode_part(ROUTES, bytes(row.body))} if row is not None else {})
 
 
 def askable(models: Collection[str], at: datetime) -> dict[str, tuple[Target, ...]]:
     """As `routes`, of what may be asked for at that instant: names that are not retired, and those of a use's `models`
     that are aliases, under which alone it may open theirs."""
-    row = SnapshotPart.objects.filter(name=ROUTES).first()
-    known = Snapshot({ROUTES: decode_part(ROUTES, bytes(row.body))} if row is not None else {})
-    now = at.timestamp()
+    known, now = _routes(), at.timestamp()
 
     def ends(one: Model | Alias | None) -> bool:
         return one is not None and one.retirement is not None and now >= one.retirement.at

@@ -139,7 +139,7 @@ def aliases() -> list[Alias]:
 
 def aliased(at: datetime) -> dict[str, str]:
     """Alias → the model that it names at that instant."""
-    return {one.name: one.then if one.then_from is not None and one.then_from <= at else one.model for one in aliases()}
+    return {one.name: one.pointing.model_at(at) for one in aliases()}
 
 
 def alias_named(name: str) -> Alias | None:
