@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -115,61 +116,53 @@ async def test_waits_end_soon_after_their_time_and_never_before():
     assert rang[0.05] < 0.2
 
 
-@pytest.mark.parametrize("asked", [0, 2])
-async def test_a_connection_that_asks_nothing_more_is_closed(monkeypatch, asked):
-    monkeypatch.setattr(server, "SWEEP_S", 0.05)
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.5)
-    tick = Tick()
-
-    async def app(scope, receive, send) -> None:
-        server.respond(send, 200, [(b"content-length", b"2")], b"ok")
-
-    http = server.make_server(app, Limits(), tick)
-    listening = server.listen("127.0.0.1", 0, share=False)
-    running = spawn(http.serve(sockets=[listening]), name="server")
-    sweeping = spawn(http.close_the_slow(head_s=1.0, send_s=60), name="slow")
-    await asyncio.sleep(0.1)
-    reader, writer = await asyncio.open_connection(*listening.getsockname())
-    begun = time.monotonic()
-    for _ in range(asked):
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
-        await asyncio.sleep(0.3)
-    assert await reader.read() == b""
-    assert time.monotonic() - begun > (0.7 if asked else 0.9), "each answer begins its wait anew"
-    writer.close()
-    http.should_exit = True
-    await running
-    await stop(sweeping)
-
-
-async def test_a_request_whose_head_came_in_two_parts_behind_another_is_under_way(monkeypatch):
-    """It cleared the idleness, then the answer before it made it begin again: it was cut after as long."""
-    monkeypatch.setattr(server, "SWEEP_S", 0.05)
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.3)
-    tick = Tick()
+@asynccontextmanager
+async def connected():
+    """To a server that answers `/slow` after 0.8 s, and any other path at once."""
 
     async def app(scope, receive, send) -> None:
         if scope["path"] == "/slow":
             await asyncio.sleep(0.8)
         server.respond(send, 200, [(b"content-length", b"2")], b"ok")
 
-    http = server.make_server(app, Limits(), tick)
+    http = server.make_server(app, Limits(), Tick())
     listening = server.listen("127.0.0.1", 0, share=False)
     running = spawn(http.serve(sockets=[listening]), name="server")
     sweeping = spawn(http.close_the_slow(head_s=1.0, send_s=60), name="slow")
     await asyncio.sleep(0.1)
     reader, writer = await asyncio.open_connection(*listening.getsockname())
-    writer.write(b"GET /fast HTTP/1.1\r\nhost: x\r\n\r\nGET /slow HT")
-    await reader.readuntil(b"ok")
-    writer.write(b"TP/1.1\r\nhost: x\r\n\r\n")
-    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
-    writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\nG")  # a head that waits behind a long answer
-    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    yield reader, writer
     writer.close()
     http.should_exit = True
     await running
     await stop(sweeping)
+
+
+@pytest.mark.parametrize("asked", [0, 2])
+async def test_a_connection_that_asks_nothing_more_is_closed(monkeypatch, asked):
+    monkeypatch.setattr(server, "SWEEP_S", 0.05)
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.5)
+    async with connected() as (reader, writer):
+        begun = time.monotonic()
+        for _ in range(asked):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.3)
+        assert await reader.read() == b""
+        assert time.monotonic() - begun > (0.7 if asked else 0.9), "each answer begins its wait anew"
+
+
+async def test_a_request_whose_head_came_in_two_parts_behind_another_is_under_way(monkeypatch):
+    """It cleared the idleness, then the answer before it made it begin again: it was cut after as long."""
+    monkeypatch.setattr(server, "SWEEP_S", 0.05)
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.3)
+    async with connected() as (reader, writer):
+        writer.write(b"GET /fast HTTP/1.1\r\nhost: x\r\n\r\nGET /slow HT")
+        await reader.readuntil(b"ok")
+        writer.write(b"TP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\nG")  # a head that waits behind a long answer
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_wait_whose_end_fails_does_not_keep_the_others_from_ending():
