@@ -101,6 +101,7 @@ def test_home_of_the_institution_and_proofs_say_it_first(site, losing):
         assert "d’ici à 30 jours" in page
         assert PURPOSE in page
         assert f"{reverse('forecast')}?days=30" in page
+        assert page.count(f"{reverse('forecast')}?days=30") == 1, "said once"
     assert "Rappel à 30" in site.client("visitor").get(reverse("proofs")).content.decode()
     elsewhere = site.client("stranger").get(reverse("institution")).content.decode()
     assert PURPOSE not in elsewhere
